@@ -1,0 +1,236 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+func (l *Link) accept() {
+	delay := time.Millisecond
+	for {
+		select {
+		case l.shakes <- struct{}{}:
+		case <-l.ctx.Done():
+			return
+		}
+		raw, err := l.tcp.Accept()
+		if err != nil {
+			<-l.shakes
+			if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of file descriptors, most likely: it passes, or others say so too.
+			l.report(slog.LevelError, "", "cannot accept connections on the control port", err)
+			if !l.pause(delay) {
+				return
+			}
+			delay = min(2*delay, time.Second)
+			continue
+		}
+		delay = time.Millisecond
+		l.wg.Go(func() { l.serve(raw) })
+	}
+}
+
+// pause waits for d or the link's end; it reports whether d passed.
+func (l *Link) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-l.ctx.Done():
+		return false
+	}
+}
+
+// serve takes one connection through the handshake and hands it on.
+func (l *Link) serve(raw net.Conn) {
+	hello, conn, err := l.admit(raw)
+	<-l.shakes
+	if err != nil {
+		raw.Close()
+		if l.ctx.Err() == nil {
+			l.report(slog.LevelWarn, hello.Name, "refused a connection on the control port", &PeerError{hello.Name, raw.RemoteAddr().String(), err})
+		}
+		return
+	}
+	if hello.Purpose == Probe {
+		conn.Close()
+		return
+	}
+	l.cfg.OnStream(conn, hello)
+}
+
+func (l *Link) admit(raw net.Conn) (Hello, net.Conn, error) {
+	tracked, err := l.track(raw)
+	if err != nil {
+		return Hello{}, nil, err
+	}
+	fail := func(h Hello, err error) (Hello, net.Conn, error) {
+		tracked.Close()
+		return h, nil, err
+	}
+	tracked.SetDeadline(time.Now().Add(handshakeTimeout))
+	var secured net.Conn = tracked
+	if l.server != nil {
+		t := tls.Server(tracked, l.server)
+		if err := t.Handshake(); err != nil {
+			l.answerPlain(tracked, err)
+			return fail(Hello{}, tlsError(err))
+		}
+		secured = t
+	}
+	f, err := readFrame(secured)
+	if err != nil {
+		if errors.Is(err, ErrOnlyTheyEncrypt) {
+			l.refuse(secured, &Refusal{Code: CodeKey, Text: "this node uses no key"})
+		}
+		return fail(Hello{}, fmt.Errorf("handshake: %w", err))
+	}
+	id, err := f.identity()
+	if err != nil {
+		return fail(Hello{}, err)
+	}
+	hello := Hello{Identity: id, To: f.To, Purpose: f.Purpose}
+	if r := l.judge(f, hello); r != nil {
+		l.refuse(secured, r)
+		return fail(hello, r)
+	}
+	if err := writeFrame(secured, l.self.frame()); err != nil {
+		return fail(hello, fmt.Errorf("handshake: %w", err))
+	}
+	return hello, secured, tracked.SetDeadline(time.Time{})
+}
+
+// answerPlain lets a caller without a key know why it gets no further: to it,
+// a TLS alert is noise, a plain refusal is not.
+func (l *Link) answerPlain(tracked net.Conn, err error) {
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && string(record.RecordHeader[:4]) == magic {
+		l.refuse(tracked, &Refusal{Code: CodeKey, Text: ErrOnlyTheyEncrypt.Error()})
+	}
+}
+
+func (l *Link) refuse(conn net.Conn, r *Refusal) {
+	f := l.self.frame()
+	f.Refused = r
+	writeFrame(conn, f) // best effort: the connection ends either way
+}
+
+// judge decides on a hello that could be read.
+func (l *Link) judge(f frame, h Hello) *Refusal {
+	switch {
+	case f.Version < oldest || max(f.Oldest, 1) > Version:
+		return &Refusal{Code: CodeVersion, Text: fmt.Sprintf(
+			"%s speaks versions %d to %d of the handshake, you speak %d to %d: update the older one",
+			l.self.Name, oldest, Version, max(f.Oldest, 1), f.Version)}
+	case h.Cluster != l.self.Cluster:
+		return &Refusal{Code: CodeCluster, Text: fmt.Sprintf(
+			"%s belongs to cluster %q, you to %q: check the peers files and Config.Cluster", l.self.Name, l.self.Cluster, clip(h.Cluster))}
+	case h.To != "" && h.To != l.self.Name:
+		return &Refusal{Code: CodeWrongName, Name: l.self.Name, Text: fmt.Sprintf(
+			"%s lives here, not %s: check the address of %[2]s in the peers file", l.self.Name, clip(h.To))}
+	case h.Name == "" || !h.Addr.IsValid():
+		return &Refusal{Code: CodePurpose, Text: "the hello lacks a name or an address"}
+	case h.Purpose != Probe && h.Purpose != Gossip:
+		return &Refusal{Code: CodePurpose, Text: fmt.Sprintf("%s does not serve %q", l.self.Name, clip(string(h.Purpose)))}
+	case l.cfg.Admit == nil:
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
+	defer cancel()
+	return l.cfg.Admit(ctx, h)
+}
+
+// receive hands datagrams on until the socket is closed.
+func (l *Link) receive() {
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := l.udp.ReadFrom(buf)
+		at := time.Now()
+		if err != nil {
+			if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if !l.pause(time.Millisecond) { // an ICMP error, or memory is short: neither lasts
+				return
+			}
+			continue
+		}
+		source, err := addrPort(from)
+		if err != nil {
+			continue
+		}
+		b := make([]byte, n)
+		copy(b, buf)
+		l.cfg.OnPacket(b, source, at)
+	}
+}
+
+func addrPort(a net.Addr) (netip.AddrPort, error) {
+	if udp, ok := a.(*net.UDPAddr); ok {
+		ap := udp.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+	}
+	return netip.ParseAddrPort(a.String())
+}
+
+// WritePacket sends one datagram. It does not block for long: a full socket
+// buffer is an error, and the datagram lost.
+func (l *Link) WritePacket(b []byte, to netip.AddrPort) error {
+	_, err := l.udp.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	return err
+}
+
+// growBuffer asks for room for bursts; what the system grants is good enough.
+func growBuffer(udp net.PacketConn) {
+	if b, ok := udp.(interface{ SetReadBuffer(int) error }); ok {
+		b.SetReadBuffer(2 << 20)
+	}
+}
+
+// throttle lets the same report through once a minute.
+type throttle struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func (t *throttle) allow(key string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last, ok := t.last[key]; ok && now.Sub(last) < time.Minute {
+		return false
+	}
+	if len(t.last) >= 256 || t.last == nil { // strangers choose the keys: stay small
+		t.last = make(map[string]time.Time)
+	}
+	t.last[key] = now
+	return true
+}
+
+func (l *Link) report(level slog.Level, from, msg string, err error) {
+	key := msg + from
+	if p, ok := errors.AsType[*PeerError](err); ok {
+		host, _, _ := net.SplitHostPort(p.Addr)
+		key += host + kind(p.Err)
+	}
+	if !l.reports.allow(key, time.Now()) {
+		level = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), level, msg, "error", err)
+}
+
+func kind(err error) string {
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		return string(r.Code)
+	}
+	return fmt.Sprintf("%T", err)
+}

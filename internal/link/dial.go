@@ -1,0 +1,121 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// Dial connects to the control port at addr ("host:port"; a name is resolved
+// now) for the given purpose, and returns the connection and what the other
+// side said of itself. With to set, any other node than that one refuses.
+//
+// It blocks until the handshake is over, at most five seconds and no longer than
+// ctx. Every error is a *PeerError around the network's error, a *Refusal, or
+// one of the sentinels of this package. A Probe's connection is already closed
+// and nil.
+func (l *Link) Dial(ctx context.Context, to, addr string, purpose Purpose) (net.Conn, Identity, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, handshakeTimeout, errSlowHandshake)
+	defer cancel()
+	stop := context.AfterFunc(l.ctx, cancel)
+	defer stop()
+	conn, id, err := l.dial(ctx, to, addr, purpose)
+	if err == nil {
+		return conn, id, nil
+	}
+	switch {
+	case l.ctx.Err() != nil:
+		err = ErrClosed
+	case ctx.Err() != nil:
+		err = fmt.Errorf("no answer: %w", context.Cause(ctx))
+	}
+	return nil, Identity{}, &PeerError{Name: to, Addr: addr, Err: err}
+}
+
+var errSlowHandshake = fmt.Errorf("the handshake took longer than %v", handshakeTimeout)
+
+func (l *Link) dial(ctx context.Context, to, addr string, purpose Purpose) (net.Conn, Identity, error) {
+	raw, err := l.cfg.Network.Dial(ctx, addr)
+	if err != nil {
+		return nil, Identity{}, err
+	}
+	tracked, err := l.track(raw)
+	if err != nil {
+		raw.Close()
+		return nil, Identity{}, err
+	}
+	// A connection does not know contexts: when ctx ends, its deadline passes.
+	stop := context.AfterFunc(ctx, func() { tracked.SetDeadline(time.Unix(1, 0)) })
+	secured, id, err := l.greet(tracked, to, purpose)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil || purpose == Probe {
+		tracked.Close()
+		return nil, id, err
+	}
+	return secured, id, nil
+}
+
+// greet performs the dialler's half of the handshake.
+func (l *Link) greet(raw net.Conn, to string, purpose Purpose) (net.Conn, Identity, error) {
+	secured := raw
+	if l.client != nil {
+		t := tls.Client(raw, l.client)
+		if err := t.Handshake(); err != nil {
+			return nil, Identity{}, tlsError(err)
+		}
+		secured = t
+	}
+	f := l.self.frame()
+	f.To, f.Purpose = to, purpose
+	if err := writeFrame(secured, f); err != nil {
+		return nil, Identity{}, tlsError(err)
+	}
+	answer, err := readFrame(secured)
+	if err != nil {
+		return nil, Identity{}, tlsError(err)
+	}
+	if answer.Refused != nil {
+		if answer.Refused.Code == CodeKey {
+			return nil, Identity{}, ErrOnlyTheyEncrypt
+		}
+		return nil, Identity{}, answer.Refused
+	}
+	id, err := answer.identity()
+	if err != nil {
+		return nil, Identity{}, err
+	}
+	// An honest listener has refused already; do not rely on it.
+	if id.Cluster != l.self.Cluster || to != "" && id.Name != to || answer.Oldest > Version {
+		return nil, Identity{}, fmt.Errorf("%w: it answered as %q of cluster %q", ErrNotKith, clip(id.Name), clip(id.Cluster))
+	}
+	return secured, id, nil
+}
+
+// tlsError turns crypto/tls's words into what a user can act on.
+func tlsError(err error) error {
+	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		if string(record.RecordHeader[:len(magic)]) == magic {
+			return ErrOnlyWeEncrypt
+		}
+		return fmt.Errorf("%w: it begins with %q", ErrNotKith, clip(string(record.RecordHeader[:])))
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return ErrWrongKey
+	}
+	// crypto/tls reports an alert from the other side as an OpError with this
+	// operation. The only one our own configurations provoke is about certificates.
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return fmt.Errorf("%w (%v)", ErrWrongKey, op.Err)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("it hung up during the handshake: %w", io.ErrUnexpectedEOF)
+	}
+	return err
+}

@@ -1,0 +1,82 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// What can be wrong between two nodes that do reach one another. They come
+// wrapped in a *PeerError.
+var (
+	// ErrWrongKey: both use a key, and not the same.
+	ErrWrongKey = errors.New("its cluster key differs from ours: give both nodes the same key file")
+	// ErrOnlyTheyEncrypt: the other side uses a key, this one does not.
+	ErrOnlyTheyEncrypt = errors.New("it uses a cluster key and this node does not: give this node the same key file")
+	// ErrOnlyWeEncrypt: this side uses a key, the other one does not.
+	ErrOnlyWeEncrypt = errors.New("it uses no cluster key and this node does: give it the same key file")
+	// ErrNotKith: whatever listens or calls there, it does not speak our protocol.
+	ErrNotKith = errors.New("it does not speak kith's protocol")
+	// ErrClosed: this link was closed.
+	ErrClosed = errors.New("link: closed")
+)
+
+// Code names the reason of a refusal for programs.
+type Code string
+
+const (
+	// CodeCluster: the caller belongs to another cluster.
+	CodeCluster Code = "cluster"
+	// CodeVersion: the two releases have no handshake version in common.
+	CodeVersion Code = "version"
+	// CodeWrongName: the node called is not the one the caller asked for.
+	CodeWrongName Code = "wrong-name"
+	// CodeNameTaken: another live node has the caller's name; Name, Addr and
+	// Incarnation are the holder's.
+	CodeNameTaken Code = "name-taken"
+	// CodeNamePending: the caller's name belongs to a node that does not answer
+	// and is not yet declared failed. Trying again soon helps.
+	CodeNamePending Code = "name-pending"
+	// CodeKey: one side uses a cluster key and the other does not.
+	CodeKey Code = "key"
+	// CodePurpose: the node called does not serve the purpose (yet).
+	CodePurpose Code = "purpose"
+)
+
+// Refusal is an answer of "no" to a handshake, by a node that understood it. It
+// is an error; the texts are written by the side that refuses.
+type Refusal struct {
+	Code        Code           `json:"code"`
+	Text        string         `json:"text"`
+	Name        string         `json:"name,omitempty"`
+	Incarnation uint64         `json:"incarnation,omitempty,string"`
+	Addr        netip.AddrPort `json:"addr,omitzero"`
+}
+
+// Error returns the text of the refusal.
+func (r *Refusal) Error() string { return clip256(r.Text) }
+
+func clip256(s string) string {
+	if len(s) > 256 {
+		return s[:256] + "…"
+	}
+	return s
+}
+
+// PeerError says with whom something went wrong.
+type PeerError struct {
+	Name string // "" if unknown
+	Addr string
+	Err  error
+}
+
+// Error names the peer, its address and the cause.
+func (e *PeerError) Error() string {
+	if e.Name == "" {
+		return fmt.Sprintf("link: %s: %v", e.Addr, e.Err)
+	}
+	return fmt.Sprintf("link: %s at %s: %v", e.Name, e.Addr, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *PeerError) Unwrap() error { return e.Err }

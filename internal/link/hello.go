@@ -1,0 +1,161 @@
+package link
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Version is the version of the handshake that this release speaks, and oldest
+// the oldest one it understands.
+const (
+	Version = 1
+	oldest  = 1
+)
+
+const (
+	magic        = "KITH"
+	headerSize   = len(magic) + 2
+	maxFrameSize = 4 << 10
+)
+
+// Purpose says what a connection is for.
+type Purpose string
+
+const (
+	// Probe asks who is there: the connection ends after the welcome.
+	Probe Purpose = "probe"
+	// Gossip carries one memberlist stream.
+	Gossip Purpose = "gossip"
+)
+
+// Identity is what a node says of itself in a handshake.
+type Identity struct {
+	Cluster     string
+	Name        string
+	Incarnation uint64
+	// Addr is the control address it advertises.
+	Addr netip.AddrPort
+}
+
+// Hello is the dialler's half of a handshake.
+type Hello struct {
+	Identity
+	// To is the name the dialler expects to meet, "" for anybody.
+	To      string
+	Purpose Purpose
+}
+
+// frame is the JSON of a hello, a welcome or a refusal. Absent fields mean
+// their zero value; unknown ones are ignored, for later releases to use.
+type frame struct {
+	Version     int            `json:"v"`
+	Oldest      int            `json:"oldest,omitempty"`
+	Cluster     string         `json:"cluster"`
+	Name        string         `json:"name"`
+	Incarnation string         `json:"incarnation,omitempty"`
+	Addr        netip.AddrPort `json:"addr,omitzero"`
+	To          string         `json:"to,omitempty"`
+	Purpose     Purpose        `json:"for,omitempty"`
+	Refused     *Refusal       `json:"refused,omitempty"`
+}
+
+func (id Identity) frame() frame {
+	return frame{
+		Version:     Version,
+		Oldest:      oldest,
+		Cluster:     id.Cluster,
+		Name:        id.Name,
+		Incarnation: strconv.FormatUint(id.Incarnation, 16),
+		Addr:        id.Addr,
+	}
+}
+
+func (f frame) identity() (Identity, error) {
+	id := Identity{Cluster: f.Cluster, Name: f.Name, Addr: f.Addr}
+	if f.Incarnation != "" {
+		n, err := strconv.ParseUint(f.Incarnation, 16, 64)
+		if err != nil {
+			return Identity{}, fmt.Errorf("%w: its incarnation %q is not hexadecimal", ErrNotKith, clip(f.Incarnation))
+		}
+		id.Incarnation = n
+	}
+	return id, nil
+}
+
+// clip keeps a stranger's text short and printable in our errors and logs.
+func clip(s string) string {
+	const most = 64
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return string(bytes.ToValidUTF8([]byte(s), []byte("?")))
+}
+
+func writeFrame(w io.Writer, f frame) error {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("link: encoding a handshake: %w", err)
+	}
+	if len(body) > maxFrameSize {
+		return fmt.Errorf("link: handshake of %d bytes is over the limit of %d", len(body), maxFrameSize)
+	}
+	buf := make([]byte, 0, headerSize+len(body))
+	buf = append(buf, magic...)
+	buf = binary.BigEndian.AppendUint16(buf, uint16(len(body)))
+	_, err = w.Write(append(buf, body...))
+	return err
+}
+
+// readFrame reads exactly one frame, not a byte more: what follows belongs to
+// the connection's purpose.
+func readFrame(r io.Reader) (frame, error) {
+	var header [headerSize]byte
+	if _, err := io.ReadFull(r, header[:]); err != nil {
+		return frame{}, err
+	}
+	if string(header[:len(magic)]) != magic {
+		return frame{}, classify(header[:])
+	}
+	n := int(binary.BigEndian.Uint16(header[len(magic):]))
+	if n > maxFrameSize {
+		return frame{}, fmt.Errorf("%w: a handshake of %d bytes (limit %d)", ErrNotKith, n, maxFrameSize)
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return frame{}, noEOF(err)
+	}
+	return decodeFrame(body)
+}
+
+func decodeFrame(body []byte) (frame, error) {
+	if !utf8.Valid(body) {
+		return frame{}, fmt.Errorf("%w: its handshake is not UTF-8", ErrNotKith)
+	}
+	var f frame
+	if err := json.Unmarshal(body, &f); err != nil {
+		return frame{}, fmt.Errorf("%w: its handshake is not the JSON we know: %v", ErrNotKith, err)
+	}
+	return f, nil
+}
+
+// classify tells what somebody speaks who does not begin with our magic.
+func classify(start []byte) error {
+	if len(start) >= 2 && start[0] >= 0x14 && start[0] <= 0x18 && start[1] == 0x03 { // a TLS record
+		return ErrOnlyTheyEncrypt
+	}
+	return fmt.Errorf("%w: it begins with %q", ErrNotKith, clip(string(start)))
+}
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,205 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/kith-go/kith/internal/secret"
+)
+
+// Network is the seam to the sockets; kith.Network documents it.
+type Network interface {
+	Listen(ctx context.Context, address string) (net.Listener, error)
+	ListenPacket(ctx context.Context, address string) (net.PacketConn, error)
+	Dial(ctx context.Context, address string) (net.Conn, error)
+	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+const (
+	// handshakeTimeout bounds TLS, hello and welcome together.
+	handshakeTimeout = 5 * time.Second
+	// maxHandshakes bounds the strangers at the door. Past it, connections
+	// wait in the kernel's backlog, which is bounded too.
+	maxHandshakes = 128
+	// portAttempts is how often a free port is drawn until it is free for TCP
+	// and UDP alike.
+	portAttempts = 32
+)
+
+// Config describes a link. All fields but Key, Advertise and Log are required.
+type Config struct {
+	Network Network
+	// Bind is "ip:port" or ":port"; port 0 draws one that is free for TCP and
+	// UDP.
+	Bind string
+	// Advertise is the IP that others are told to dial; the bound one if invalid.
+	Advertise netip.Addr
+
+	Cluster     string
+	Name        string
+	Incarnation uint64
+	Key         secret.Key // zero: no TLS
+
+	// Admit is asked about every hello that is otherwise in order and may
+	// refuse it. It may block for as long as a handshake may take; ctx ends
+	// with the link.
+	Admit func(ctx context.Context, h Hello) *Refusal
+	// OnStream receives accepted Gossip connections; it owns conn.
+	OnStream func(conn net.Conn, h Hello)
+	// OnPacket receives datagrams; it owns b.
+	OnPacket func(b []byte, from netip.AddrPort, at time.Time)
+
+	Log *slog.Logger
+}
+
+// Link is an open control port. Its methods are safe for concurrent use.
+type Link struct {
+	cfg     Config
+	self    Identity
+	server  *tls.Config // nil without a key
+	client  *tls.Config
+	tcp     net.Listener
+	udp     net.PacketConn
+	log     *slog.Logger
+	reports throttle
+
+	ctx    context.Context // ends with the link, cause ErrClosed
+	cancel context.CancelCauseFunc
+	shakes chan struct{} // one slot per handshake under way
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex // guards conns
+	conns map[net.Conn]struct{}
+}
+
+// Listen opens the control port and starts to serve it. ctx bounds the opening
+// only. The errors are those of the network, naming the address.
+func Listen(ctx context.Context, cfg Config) (*Link, error) {
+	l := &Link{
+		cfg:    cfg,
+		log:    cfg.Log,
+		shakes: make(chan struct{}, maxHandshakes),
+		conns:  make(map[net.Conn]struct{}),
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	if !cfg.Key.IsZero() {
+		var err error
+		if l.server, l.client, err = cfg.Key.TLS(cfg.Name); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.open(ctx); err != nil {
+		return nil, err
+	}
+	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	l.wg.Go(l.accept)
+	l.wg.Go(l.receive)
+	return l, nil
+}
+
+// open binds TCP and UDP to the same port.
+func (l *Link) open(ctx context.Context) error {
+	host, port, err := net.SplitHostPort(l.cfg.Bind)
+	if err != nil {
+		return fmt.Errorf("link: control address %q: %w", l.cfg.Bind, err)
+	}
+	attempts := 1
+	if port == "0" {
+		attempts = portAttempts
+	}
+	for range attempts {
+		if err = l.openOnce(ctx, host); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (l *Link) openOnce(ctx context.Context, host string) error {
+	tcp, err := l.cfg.Network.Listen(ctx, l.cfg.Bind)
+	if err != nil {
+		return fmt.Errorf("link: control port: %w", err)
+	}
+	bound, err := netip.ParseAddrPort(tcp.Addr().String())
+	if err != nil {
+		tcp.Close()
+		return fmt.Errorf("link: control port: listening on %v: %w", tcp.Addr(), err)
+	}
+	udp, err := l.cfg.Network.ListenPacket(ctx, net.JoinHostPort(host, fmt.Sprint(bound.Port())))
+	if err != nil {
+		tcp.Close()
+		return fmt.Errorf("link: control port: %w", err)
+	}
+	growBuffer(udp)
+	l.tcp, l.udp = tcp, udp
+	ip := bound.Addr().Unmap()
+	if l.cfg.Advertise.IsValid() {
+		ip = l.cfg.Advertise.Unmap()
+	}
+	l.self = Identity{
+		Cluster:     l.cfg.Cluster,
+		Name:        l.cfg.Name,
+		Incarnation: l.cfg.Incarnation,
+		Addr:        netip.AddrPortFrom(ip, bound.Port()),
+	}
+	return nil
+}
+
+// Addr returns the advertised control address.
+func (l *Link) Addr() netip.AddrPort { return l.self.Addr }
+
+// Close closes the port and every connection made through it, and waits for the
+// link's goroutines. Handlers must return for it to do so.
+func (l *Link) Close() error {
+	l.cancel(ErrClosed)
+	err := errors.Join(l.tcp.Close(), l.udp.Close())
+	l.mu.Lock()
+	open := make([]net.Conn, 0, len(l.conns))
+	for conn := range l.conns {
+		open = append(open, conn)
+	}
+	l.mu.Unlock()
+	for _, conn := range open {
+		conn.Close()
+	}
+	l.wg.Wait()
+	if errors.Is(err, net.ErrClosed) { // a second Close
+		return nil
+	}
+	return err
+}
+
+// track registers a raw connection to be closed with the link. It refuses when
+// the link is already closed, so that none slips through.
+func (l *Link) track(raw net.Conn) (*conn, error) {
+	c := &conn{Conn: raw, link: l}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	l.conns[c] = struct{}{}
+	return c, nil
+}
+
+// conn is a tracked connection.
+type conn struct {
+	net.Conn
+	link *Link
+}
+
+func (c *conn) Close() error {
+	c.link.mu.Lock()
+	delete(c.link.conns, c)
+	c.link.mu.Unlock()
+	return c.Conn.Close()
+}
