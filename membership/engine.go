@@ -1,0 +1,338 @@
+package membership
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/hashicorp/serf/serf"
+)
+
+// The tags in which a node carries what serf has no field for.
+const (
+	tagIncarnation = "_i"
+	tagPID         = "_p"
+	tagVersion     = "_v"
+)
+
+const (
+	firstRoundLimit = 3 * time.Second
+	goodbyeTimeout  = 2 * time.Second
+	goodbyeSpread   = 500 * time.Millisecond
+	refreshEvery    = time.Second
+)
+
+// engine is one run of serf, from Start to Stop.
+type engine struct {
+	g         *Gossip
+	self      Self
+	transport Transport
+	log       *slog.Logger
+	wire      *wire
+	serf      *serf.Serf
+	events    chan serf.Event
+	workers   chan struct{} // one slot per running query handler
+	rivals    chan Greeting // claims to our name, capacity 1
+	joined    chan struct{} // closed when the first contact is met
+	joinOnce  sync.Once
+	settled   atomic.Bool // the first round is over
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	leaving sync.WaitGroup
+}
+
+func newEngine(g *Gossip, t Transport, self Self) (*engine, error) {
+	e := &engine{
+		g:         g,
+		self:      self,
+		transport: t,
+		log:       g.log,
+		events:    make(chan serf.Event, 1024),
+		workers:   make(chan struct{}, queryWorkers),
+		rivals:    make(chan Greeting, 1),
+		joined:    make(chan struct{}),
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.wire = newWire(t, e.reached)
+	s, err := serf.Create(e.config())
+	if err != nil {
+		e.cancel()
+		if strings.Contains(err.Error(), "tags exceeds limit") {
+			return nil, fmt.Errorf("%w: the tags exceed %d bytes", ErrTooLarge, memberlist.MetaMaxSize)
+		}
+		return nil, fmt.Errorf("membership: starting gossip: %w", err)
+	}
+	e.serf = s
+	e.refresh()
+	e.wg.Go(e.pump)
+	e.wg.Go(func() { e.settle(e.ctx) })
+	return e, nil
+}
+
+func (e *engine) config() *serf.Config {
+	cfg, timing := serf.DefaultConfig(), e.g.cfg.Timing
+	logger := newEngineLog(e.log)
+	cfg.NodeName = e.self.Name
+	cfg.Tags = e.encodeTags()
+	cfg.EventCh = e.events
+	cfg.ProtocolVersion = serf.ProtocolVersionMax
+	cfg.Merge = e
+	cfg.Logger = logger
+	// Ours tells which of two is right without a vote; see conflict.go.
+	cfg.EnableNameConflictResolution = false
+	cfg.BroadcastTimeout = goodbyeTimeout
+	cfg.LeavePropagateDelay = goodbyeSpread
+	cfg.UserEventSizeLimit = MaxBroadcast
+	cfg.ReapInterval = time.Minute
+
+	ml := memberlist.DefaultLANConfig()
+	ml.Transport = e.wire
+	ml.Label = e.g.cfg.Cluster
+	ml.SecretKey = e.g.cfg.Key
+	ml.Logger = logger
+	ml.ProbeInterval = timing.ProbeInterval
+	ml.ProbeTimeout = timing.ProbeTimeout
+	ml.SuspicionMult = timing.SuspicionMult
+	ml.GossipInterval = 100 * time.Millisecond
+	ml.PushPullInterval = 15 * time.Second
+	ml.TCPTimeout = 5 * time.Second
+	// A failed node's name is free for another address at once: that two live
+	// ones do not share it is seen to elsewhere.
+	ml.DeadNodeReclaimTime = time.Nanosecond
+	cfg.MemberlistConfig = ml
+	return cfg
+}
+
+func (e *engine) encodeTags() map[string]string {
+	tags := maps.Clone(e.self.Tags)
+	if tags == nil {
+		tags = make(map[string]string, 3)
+	}
+	tags[tagIncarnation] = e.self.Incarnation.String()
+	if e.self.PID != 0 {
+		tags[tagPID] = strconv.FormatUint(uint64(e.self.PID), 10)
+	}
+	if e.self.Version != "" {
+		tags[tagVersion] = e.self.Version
+	}
+	return tags
+}
+
+// decode turns serf's member into ours. What a foreign or hostile member's tags
+// lack or garble stays zero.
+func (e *engine) decode(m serf.Member) Member {
+	ip, _ := netip.AddrFromSlice(m.Addr)
+	out := Member{
+		Name:    m.Name,
+		Addr:    netip.AddrPortFrom(ip.Unmap(), m.Port),
+		Version: m.Tags[tagVersion],
+		Local:   m.Name == e.self.Name,
+	}
+	switch m.Status {
+	case serf.StatusAlive:
+		out.Status = StatusAlive
+	case serf.StatusLeaving:
+		out.Status = StatusLeaving
+	case serf.StatusLeft:
+		out.Status = StatusLeft
+	default:
+		out.Status = StatusFailed
+	}
+	if err := out.Incarnation.UnmarshalText([]byte(m.Tags[tagIncarnation])); err != nil {
+		out.Incarnation = 0
+	}
+	if pid, err := strconv.ParseUint(m.Tags[tagPID], 10, 32); err == nil {
+		out.PID = uint32(pid)
+	}
+	for name, value := range m.Tags {
+		if strings.HasPrefix(name, "_") {
+			continue
+		}
+		if out.Tags == nil {
+			out.Tags = make(map[string]string, len(m.Tags))
+		}
+		out.Tags[name] = value
+	}
+	return out
+}
+
+// firstRound tries every contact, goes on in the background, and returns when
+// the node knows where it belongs: one contact is met, or nobody is there.
+func (e *engine) firstRound(ctx context.Context) error {
+	defer e.settled.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, firstRoundLimit)
+	defer cancel()
+	contacts, _ := e.g.contacts.due(time.Now(), e.met)
+	over := make(chan struct{})
+	e.wg.Go(func() {
+		e.tryAll(e.ctx, contacts)
+		close(over)
+		e.seek(e.ctx)
+	})
+	select {
+	case err := <-e.g.fatal:
+		return err
+	case <-e.joined:
+	case <-over:
+	case <-ctx.Done():
+	}
+	select { // a refusal may have come in the same moment
+	case err := <-e.g.fatal:
+		return err
+	default:
+		return nil
+	}
+}
+
+// pump makes the engine's state the view, whenever an event says that it
+// changed and once a second for what has no events. It reads the state rather
+// than the events: what is read is never older than what was told before.
+func (e *engine) pump() {
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case event := <-e.events:
+			e.take(event)
+			for range len(e.events) { // one refresh for all that is waiting
+				e.take(<-e.events)
+			}
+			e.refresh()
+		case <-tick.C:
+			e.refresh()
+		}
+	}
+}
+
+func (e *engine) take(event serf.Event) {
+	switch event := event.(type) {
+	case serf.UserEvent:
+		e.g.talk.deliver(Broadcast{Name: event.Name, Payload: event.Payload})
+	case *serf.Query:
+		e.answer(event)
+	}
+}
+
+func (e *engine) refresh() {
+	members := e.serf.Members()
+	next := make([]Member, len(members))
+	for i, m := range members {
+		next[i] = e.decode(m)
+	}
+	changes := e.g.board.update(next, time.Now())
+	for _, c := range changes {
+		e.tell(c)
+		if c.Kind == Failed || c.Kind == Left {
+			e.g.contacts.nudge()
+		}
+	}
+}
+
+// tell logs a change.
+func (e *engine) tell(c Change) {
+	if c.Member.Local {
+		return
+	}
+	level := slog.LevelInfo
+	if c.Kind == Failed || c.Kind == Unreachable {
+		level = slog.LevelWarn
+	}
+	attrs := []any{"member", c.Member.Name, "addr", c.Member.Addr}
+	if c.Member.Reason != "" {
+		attrs = append(attrs, "reason", c.Member.Reason)
+	}
+	e.log.Log(e.ctx, level, "member "+c.Kind.String(), attrs...)
+}
+
+// reached records an attempt of our own to reach a member.
+func (e *engine) reached(name string, err error) {
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
+	c, ok := e.g.board.reach(name, reason)
+	if !ok {
+		return
+	}
+	e.tell(c)
+	if c.Kind == Unreachable {
+		e.g.contacts.nudge()
+	}
+}
+
+// join merges with a node that greeted us.
+func (e *engine) join(greeting Greeting) error {
+	if e.g.hasMet(greeting) {
+		return nil // gossip was faster, or it was only unreachable from here
+	}
+	if _, err := e.serf.Join([]string{greeting.Name + "/" + greeting.Addr.String()}, true); err != nil {
+		return fmt.Errorf("membership: joining %s: %w", greeting.Name, err)
+	}
+	e.refresh()
+	e.joinOnce.Do(func() { close(e.joined) })
+	return nil
+}
+
+func (g *Gossip) hasMet(greeting Greeting) bool {
+	m, ok := g.board.get(greeting.Name)
+	return ok && m.Status == StatusAlive && m.Incarnation == greeting.Incarnation
+}
+
+// rtt estimates the round trip to m by the distance of network coordinates.
+func (e *engine) rtt(m Member) time.Duration {
+	if m.Local {
+		return 0
+	}
+	theirs, ok := e.serf.GetCachedCoordinate(m.Name)
+	if !ok {
+		return 0
+	}
+	ours, err := e.serf.GetCoordinate()
+	if err != nil || !ours.IsCompatibleWith(theirs) {
+		return 0
+	}
+	return ours.DistanceTo(theirs)
+}
+
+// fail reports the error that ends this node.
+func (e *engine) fail(err error) {
+	select {
+	case e.g.fatal <- err:
+	default: // one is enough
+	}
+}
+
+// leave says goodbye; serf's part of it cannot be interrupted, so stop waits
+// for it.
+func (e *engine) leave(ctx context.Context) error {
+	done := make(chan error, 1)
+	e.leaving.Go(func() { done <- e.serf.Leave() })
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("membership: leaving: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (e *engine) stop() {
+	e.cancel()
+	e.leaving.Wait() // memberlist panics when shut down in the midst of a Leave
+	e.serf.Shutdown()
+	e.wg.Wait()
+}

@@ -1,0 +1,119 @@
+package membership
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Transport is what gossip needs of the control port. The implementation must
+// be safe for concurrent use.
+type Transport interface {
+	// Addr is the control address to advertise.
+	Addr() netip.AddrPort
+	// WritePacket sends one datagram, best effort, without blocking for long.
+	WritePacket(b []byte, to netip.AddrPort) error
+	// Dial opens a stream to the node called name at addr ("host:port") that the
+	// other side hands to its Gossip.HandleStream. It fails when another node
+	// answers there. The errors may match ErrNamePending or be *NameTakenError.
+	Dial(ctx context.Context, name, addr string) (net.Conn, error)
+	// Probe asks who is at addr, with the errors of Dial.
+	Probe(ctx context.Context, name, addr string) (Greeting, error)
+}
+
+// Greeting is what a node says of itself when asked.
+type Greeting struct {
+	Name        string
+	Incarnation Incarnation
+	Addr        netip.AddrPort
+}
+
+// packetQueue is how many datagrams wait for the engine; more are dropped, as
+// the kernel would.
+const packetQueue = 512
+
+// wire makes a Transport into memberlist's. memberlist calls it from many
+// goroutines, some with its locks held.
+type wire struct {
+	transport Transport
+	reached   func(name string, err error)
+	packets   chan *memberlist.Packet
+	streams   chan net.Conn
+	closed    chan struct{}
+	close     sync.Once
+}
+
+var _ memberlist.NodeAwareTransport = (*wire)(nil)
+
+func newWire(t Transport, reached func(string, error)) *wire {
+	return &wire{
+		transport: t,
+		reached:   reached,
+		packets:   make(chan *memberlist.Packet, packetQueue),
+		streams:   make(chan net.Conn),
+		closed:    make(chan struct{}),
+	}
+}
+
+func (w *wire) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
+	addr := w.transport.Addr()
+	return addr.Addr().AsSlice(), int(addr.Port()), nil
+}
+
+func (w *wire) WriteTo(b []byte, addr string) (time.Time, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("membership: packet address: %w", err)
+	}
+	err = w.transport.WritePacket(b, to)
+	return time.Now(), err
+}
+
+func (w *wire) WriteToAddress(b []byte, addr memberlist.Address) (time.Time, error) {
+	return w.WriteTo(b, addr.Addr)
+}
+
+func (w *wire) PacketCh() <-chan *memberlist.Packet { return w.packets }
+func (w *wire) StreamCh() <-chan net.Conn           { return w.streams }
+
+func (w *wire) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	return w.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
+}
+
+func (w *wire) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, errors.New("no answer in time"))
+	defer cancel()
+	conn, err := w.transport.Dial(ctx, addr.Name, addr.Addr)
+	select {
+	case <-w.closed: // our own end says nothing of theirs
+	default:
+		w.reached(addr.Name, err)
+	}
+	return conn, err
+}
+
+func (w *wire) Shutdown() error {
+	w.close.Do(func() { close(w.closed) })
+	return nil
+}
+
+func (w *wire) packet(b []byte, from netip.AddrPort, at time.Time) {
+	select {
+	case w.packets <- &memberlist.Packet{Buf: b, From: net.UDPAddrFromAddrPort(from), Timestamp: at}:
+	default:
+	}
+}
+
+func (w *wire) stream(conn net.Conn) {
+	select {
+	case w.streams <- conn:
+	case <-w.closed:
+		conn.Close()
+	}
+}
