@@ -16,11 +16,15 @@ const verifyTimeout = 2 * time.Second
 // Admit decides on a node that presents itself with a claim to a name: nil lets
 // it in. Another address than the one known for that name means that either the
 // node moved or two nodes share a name; Admit asks at the known address, which
-// may take two seconds. The errors are *NameTakenError and ErrNamePending.
+// may take two seconds. The errors are *NameTakenError, ErrNamePending and
+// ErrLeaving.
 func (g *Gossip) Admit(ctx context.Context, claim Greeting) error {
 	e := g.running()
 	if e == nil {
 		return nil
+	}
+	if e.goodbye.Load() {
+		return ErrLeaving
 	}
 	if claim.Name == e.self.Name {
 		if claim.Incarnation == e.self.Incarnation {

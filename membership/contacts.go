@@ -182,7 +182,7 @@ func (e *engine) tryAll(ctx context.Context, contacts []Contact) {
 	var wg sync.WaitGroup
 	for _, contact := range contacts {
 		slots <- struct{}{}
-		if ctx.Err() != nil || e.met(contact.Name) {
+		if ctx.Err() != nil || e.goodbye.Load() || e.met(contact.Name) {
 			<-slots
 			continue
 		}

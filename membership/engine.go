@@ -44,6 +44,7 @@ type engine struct {
 	joined    chan struct{} // closed when the first contact is met
 	joinOnce  sync.Once
 	settled   atomic.Bool // the first round is over
+	goodbye   atomic.Bool // this node is leaving
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -97,8 +98,8 @@ func (e *engine) config() *serf.Config {
 
 	ml := memberlist.DefaultLANConfig()
 	ml.Transport = e.wire
-	ml.Label = e.g.cfg.Cluster
-	ml.SecretKey = e.g.cfg.Key
+	ml.Label = e.self.Cluster
+	ml.SecretKey = e.self.Key
 	ml.Logger = logger
 	ml.ProbeInterval = timing.ProbeInterval
 	ml.ProbeTimeout = timing.ProbeTimeout
@@ -317,6 +318,7 @@ func (e *engine) fail(err error) {
 // leave says goodbye; serf's part of it cannot be interrupted, so stop waits
 // for it.
 func (e *engine) leave(ctx context.Context) error {
+	e.goodbye.Store(true)
 	done := make(chan error, 1)
 	e.leaving.Go(func() { done <- e.serf.Leave() })
 	select {

@@ -15,6 +15,8 @@ var (
 	// answer but is not yet declared failed. The caller is let in as soon as it
 	// is; trying again soon helps.
 	ErrNamePending = errors.New("membership: the name's former holder is not yet declared failed")
+	// ErrLeaving: the node is saying goodbye and meets nobody any more.
+	ErrLeaving = errors.New("membership: the node is leaving")
 	// ErrTooLarge: a broadcast, a query, an answer or the tags exceed a limit.
 	ErrTooLarge = errors.New("membership: too large")
 	// ErrLagged: the reader of a stream of broadcasts was too slow, and some are

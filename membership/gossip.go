@@ -67,18 +67,19 @@ func (t Timing) Validate() error {
 
 // Config describes a Gossip.
 type Config struct {
-	// Cluster labels every packet and stream; nodes of other labels are ignored.
-	// At most 255 bytes.
-	Cluster string
-	// Key encrypts packets with AES-256-GCM; 32 bytes, or nil for plain text.
-	Key    []byte
 	Timing Timing
 	// Log receives what happens; nil discards it.
 	Log *slog.Logger
 }
 
-// Self is what this node tells others of itself.
+// Self is who this node is: its cluster, and what it tells others of itself.
 type Self struct {
+	// Cluster labels every packet and stream; nodes of other labels are ignored.
+	// 1 to 255 bytes.
+	Cluster string
+	// Key encrypts packets with AES-256-GCM; 32 bytes, or nil for plain text.
+	Key []byte
+
 	Name        string
 	PID         uint32
 	Incarnation Incarnation
@@ -109,9 +110,6 @@ func New(cfg Config) (*Gossip, error) {
 	if err := cfg.Timing.Validate(); err != nil {
 		return nil, fmt.Errorf("membership: timing: %w", err)
 	}
-	if cfg.Cluster == "" || len(cfg.Cluster) > 255 {
-		return nil, fmt.Errorf("membership: the cluster's name must have 1 to 255 bytes, not %d", len(cfg.Cluster))
-	}
 	cfg.Timing = cfg.Timing.WithDefaults()
 	log := cfg.Log
 	if log == nil {
@@ -132,6 +130,9 @@ func New(cfg Config) (*Gossip, error) {
 // ended, whichever comes first; the search goes on in the background. Nobody
 // answering is no error. *NameTakenError is, and ErrTooLarge for the tags.
 func (g *Gossip) Start(ctx context.Context, t Transport, self Self) error {
+	if self.Cluster == "" || len(self.Cluster) > 255 {
+		return fmt.Errorf("membership: the cluster's name must have 1 to 255 bytes, not %d", len(self.Cluster))
+	}
 	self.Tags = maps.Clone(self.Tags)
 	for name := range self.Tags {
 		if strings.HasPrefix(name, "_") {
@@ -198,6 +199,9 @@ func (g *Gossip) running() *engine {
 	return g.engine
 }
 
+// Running reports whether the Gossip is started and not stopped.
+func (g *Gossip) Running() bool { return g.running() != nil }
+
 // Fatal delivers the error that obliges this node to stop: *NameTakenError. The
 // owner should then close.
 func (g *Gossip) Fatal() <-chan error { return g.fatal }
@@ -235,8 +239,8 @@ func (g *Gossip) Members() []Member {
 }
 
 // Watch streams views: the current one first, then one after each change or,
-// for a slow reader, after several. It ends when ctx ends, with its cause as the
-// error of the last element, or with ErrClosed.
+// for a slow reader, after several. The stream ends when ctx does; after Close
+// its last element is ErrClosed.
 func (g *Gossip) Watch(ctx context.Context) iter.Seq2[View, error] {
 	return g.board.watch(ctx, g.addRTT)
 }

@@ -2,7 +2,6 @@ package membership
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -114,7 +113,8 @@ func (g *Gossip) Broadcast(name string, payload []byte) error {
 
 // Broadcasts streams the broadcasts called name that arrive from the first
 // iteration on. A reader more than 256 behind gets those and then ErrLagged as
-// the last element. Else the stream ends with ctx's cause or ErrClosed.
+// the last element, after Close the last is ErrClosed; when ctx ends the stream
+// just ends.
 func (g *Gossip) Broadcasts(ctx context.Context, name string) iter.Seq2[Broadcast, error] {
 	t := g.talk
 	return func(yield func(Broadcast, error) bool) {
@@ -130,21 +130,19 @@ func (g *Gossip) Broadcasts(ctx context.Context, name string) iter.Seq2[Broadcas
 		for {
 			b, ok, err := t.next(e)
 			switch {
+			case err != nil:
+				yield(Broadcast{}, err)
+				return
 			case ok:
 				if !yield(b, nil) {
 					return
 				}
 				continue
-			case err == nil && ctx.Err() != nil:
-				err = context.Cause(ctx)
-			}
-			if err != nil {
-				yield(Broadcast{}, err)
-				return
 			}
 			select {
 			case <-e.wake:
 			case <-ctx.Done():
+				return
 			}
 		}
 	}
@@ -182,7 +180,7 @@ func (g *Gossip) HandleQuery(name string, fn QueryHandler) {
 // come. It ends without an error when the time for answers is over: at ctx's
 // deadline, else after a time that grows with the size of the cluster (1.6 s to
 // 5 s). Who has not answered then has no handler, is too busy, or was not
-// reached. Errors are ErrTooLarge, ErrClosed and, if ctx is cancelled, its cause.
+// reached. The only errors are ErrTooLarge and ErrClosed, as the sole element.
 func (g *Gossip) Query(ctx context.Context, name string, payload []byte) iter.Seq2[Response, error] {
 	return func(yield func(Response, error) bool) {
 		answers, err := g.ask(ctx, name, payload)
@@ -201,9 +199,6 @@ func (g *Gossip) Query(ctx context.Context, name string, payload []byte) iter.Se
 					return
 				}
 			case <-ctx.Done():
-				if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-					yield(Response{}, context.Cause(ctx))
-				}
 				return
 			}
 		}

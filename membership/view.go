@@ -186,7 +186,9 @@ func (b *board) watch(ctx context.Context, finish func(*View)) iter.Seq2[View, e
 			if !yield(view, nil) {
 				return
 			}
-			view, err = b.next(ctx, r)
+			if view, err = b.next(ctx, r); ctx.Err() != nil {
+				return
+			}
 		}
 		yield(View{}, err)
 	}
@@ -208,11 +210,12 @@ func (b *board) leave(r *reader) {
 	delete(b.readers, r)
 }
 
-// next waits for changes. Those that came before the end are still delivered.
+// next waits for changes, or for ctx to end. Changes that came before the
+// board was closed are still delivered.
 func (b *board) next(ctx context.Context, r *reader) (View, error) {
 	for {
 		if ctx.Err() != nil {
-			return View{}, context.Cause(ctx)
+			return View{}, ctx.Err()
 		}
 		if view, ok, err := b.take(r); ok || err != nil {
 			return view, err

@@ -37,6 +37,8 @@ const (
 	// CodeNamePending: the caller's name belongs to a node that does not answer
 	// and is not yet declared failed. Trying again soon helps.
 	CodeNamePending Code = "name-pending"
+	// CodeLeaving: the node called is saying goodbye.
+	CodeLeaving Code = "leaving"
 	// CodeKey: one side uses a cluster key and the other does not.
 	CodeKey Code = "key"
 	// CodePurpose: the node called does not serve the purpose (yet).

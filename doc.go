@@ -1,0 +1,46 @@
+// Package kith turns the replicas named in a peers.json into one cluster. A
+// program imports it; there is no server to run.
+//
+//	node, err := kith.Start(ctx, kith.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	defer node.Close()
+//
+// [Start] with the zero [Config] finds the peers file (see package peers for
+// where it looks), finds itself in it, and finds the others. Without a peers
+// file the node is a cluster of one, on loopback, in memory, which is what a
+// program wants on a laptop.
+//
+// # Two questions, two answers
+//
+// Who should exist is written in the peers file: [Node.Peers] and
+// [Node.WatchPeers]. The file is followed while the node runs, whether it is
+// edited, replaced, or swapped as Kubernetes does it; a bad one is reported and
+// never takes a peer away. With $PEERS_SYNC_URL set, a server has the list and
+// the file is its last good copy.
+//
+// Who answers is what gossip tells: [Node.Members] and [Node.WatchMembers]. It
+// is one node's observation and may be a few seconds late. Package membership
+// says what exactly it promises.
+//
+// # The key
+//
+// Nodes that listen beyond loopback need a cluster key, the same on all: run
+// `kith keygen --output key` beside the peers file and copy it to every replica.
+// All that nodes say to one another is then encrypted, and whoever lacks the key
+// cannot take part.
+//
+// # Streams
+//
+// Methods that return an iter.Seq2 are streams. They start when ranged over,
+// with the current state; they end when their context does or the caller breaks
+// out, and leave nothing behind. A slow reader holds up nobody: what it missed
+// is merged or counted, never silently lost. Each range is a stream of its own.
+//
+// # Many nodes in one process
+//
+// Nodes share nothing: no package state, no signal handlers, no exits, no
+// environment but what Config names. Package kithtest starts whole clusters in a
+// test.
+package kith

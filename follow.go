@@ -1,0 +1,155 @@
+package kith
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"time"
+
+	"github.com/kith-go/kith/peers"
+)
+
+// source is where the list of peers comes from.
+type source struct {
+	// path is the peers file, "" without one (yet).
+	path string
+	// changes is the source as a stream; nil for a list that came with Config.
+	changes iter.Seq2[peers.Change, error]
+}
+
+// open finds the list to start with.
+func (n *Node) open(ctx context.Context) (source, *peers.Peers, error) {
+	if n.cfg.Peers != nil {
+		return source{}, n.cfg.Peers, nil
+	}
+	path := n.cfg.PeersPath
+	if path == "" {
+		found, err := peers.Find()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return source{}, nil, fmt.Errorf("kith: %w", err)
+		}
+		path = found
+	}
+	url, apikey, err := peers.SyncEnv()
+	switch {
+	case url != "" && err != nil:
+		return source{}, nil, fmt.Errorf("kith: %w", err)
+	case url != "":
+		return n.openSync(ctx, url, apikey, path)
+	case path != "":
+		return n.openFile(path)
+	}
+	return n.openNothing()
+}
+
+func (n *Node) openFile(path string) (source, *peers.Peers, error) {
+	list, err := peers.LoadFrom(path)
+	if err == nil {
+		err = list.Validate()
+	}
+	if err != nil {
+		return source{}, nil, fmt.Errorf("kith: %w", err)
+	}
+	for _, w := range list.Warnings() {
+		n.log.Warn("odd peers file", "path", path, "fault", w.String())
+	}
+	return source{path: path, changes: peers.Watch(n.work, path)}, list, nil
+}
+
+// openNothing makes a cluster of one that waits for a file to appear. A
+// $PEERS_PATH that names nothing is a mistake, though.
+func (n *Node) openNothing() (source, *peers.Peers, error) {
+	places := peers.SearchPaths()
+	if len(places) == 1 { // $PEERS_PATH is set
+		_, err := peers.Find()
+		return source{}, nil, fmt.Errorf("kith: %w", err)
+	}
+	n.log.Info("no peers file: a cluster of one, in memory, on loopback, until one appears", "looked_in", places)
+	return source{changes: peers.WatchWith(n.work, peers.WatchOptions{}, places...)}, alone(n.cfg.Name), nil
+}
+
+// openSync makes the URL the source and the peers file its last good copy, which
+// serves while the server is away.
+func (n *Node) openSync(ctx context.Context, url, apikey, path string) (source, *peers.Peers, error) {
+	if path == "" {
+		path = peers.Path()
+	}
+	fallback := n.cfg.Dir
+	if fallback == "" {
+		fallback, _ = stateParent() // without one there is no fallback
+	}
+	s, err := peers.NewSyncer(peers.SyncerConfig{URL: url, APIKey: apikey, Path: path, FallbackDir: fallback, Logger: n.log})
+	if err != nil {
+		return source{}, nil, fmt.Errorf("kith: %w", err)
+	}
+	err = s.Once(ctx)
+	list := s.Current()
+	if list == nil {
+		return source{}, nil, fmt.Errorf("kith: no list of peers: the server failed and there is no earlier copy: %w", err)
+	}
+	n.mu.Lock()
+	n.sync = s
+	n.mu.Unlock()
+	n.wg.Go(func() { s.Run(n.work) })
+	return source{path: path, changes: s.Updates(n.work)}, list, nil
+}
+
+// follow puts every new list in force until the node ends.
+func (n *Node) follow(src source) {
+	if src.changes == nil {
+		return
+	}
+	for change, err := range src.changes {
+		path := src.path
+		if path == "" {
+			path = change.Path
+		}
+		switch {
+		case n.work.Err() != nil:
+			return
+		case err != nil && path == "" && errors.Is(err, fs.ErrNotExist):
+			// Still no file anywhere.
+		case err != nil:
+			n.log.Warn("the newest list of peers is not usable, the one in force stays", "error", err)
+			n.list.fail(err)
+		default:
+			n.adopt(change.Current, path)
+		}
+	}
+}
+
+// adopt puts a list in force or notes why it cannot be.
+func (n *Node) adopt(list *peers.Peers, path string) error {
+	diff := n.list.get().Diff(list)
+	ctx, cancel := context.WithTimeout(n.work, applyTimeout)
+	defer cancel()
+	if err := n.apply(ctx, list, path); err != nil {
+		if n.work.Err() == nil {
+			n.log.Error("the newest list of peers cannot be followed, the one in force stays", "error", err)
+			n.list.fail(err)
+		}
+		return err
+	}
+	if !diff.Empty() {
+		n.log.Info("the list of peers changed", "path", path, "diff", diff.String())
+	}
+	n.list.set(list, time.Now())
+	return nil
+}
+
+// SetPeers replaces the list of a node that was started with Config.Peers and
+// puts it in force. It may block for a few seconds if this node's own address
+// changed. It returns ErrPeersFromFile on other nodes, ErrClosed, and a
+// *peers.InvalidError with every fault of list; after an error the old list
+// stays.
+func (n *Node) SetPeers(list *peers.Peers) error {
+	if n.cfg.Peers == nil {
+		return ErrPeersFromFile
+	}
+	if err := list.Validate(); err != nil {
+		return fmt.Errorf("kith: %w", err)
+	}
+	return n.adopt(list.Clone(), "")
+}

@@ -1,0 +1,253 @@
+package kith
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/kith-go/kith/membership"
+	"github.com/kith-go/kith/peers"
+)
+
+// Node is one replica: this process's part of the cluster. It is made by
+// [Start]. Methods are safe for concurrent use and none of them blocks unless
+// it takes a context.
+type Node struct {
+	cfg    Config
+	log    *slog.Logger
+	gossip *membership.Gossip
+	list   *roster
+
+	ctx    context.Context // ends with the node; the cause tells why
+	cancel context.CancelCauseFunc
+	work   context.Context // ends with the node's goroutines, just before ctx
+	quit   context.CancelFunc
+	wg     sync.WaitGroup
+
+	applying sync.Mutex // held while a list takes effect; one at a time
+	mu       sync.Mutex // guards the fields below
+	run      *run
+	dir      string
+	sync     *peers.Syncer // nil unless the list comes from a URL
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Start makes this process a replica: it finds the peers file, finds itself in
+// it, opens the control port and looks for the others. With the zero Config and
+// no peers file it is a cluster of one on loopback, in memory.
+//
+// ctx bounds the start only; the node ends with [Node.Close], with
+// [Node.Leave], or when it learns that it must (see [Node.Context]). Start
+// returns as soon as one other peer is met, or none of them answers: a second
+// or so when they are down, at most three when they are silent. That others are
+// missing is no error; they are looked for as long as the node runs.
+//
+// Errors: ErrWhoAmI, ErrNoKey, ErrNameTaken, ErrKeyMalformed, ErrKeyExposed, a
+// *peers.InvalidError with every fault of the peers file, or those of files and
+// sockets. Nothing is left running after an error.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	cfg, err := cfg.ready()
+	if err != nil {
+		return nil, err
+	}
+	gossip, err := membership.New(membership.Config{Timing: cfg.Timing, Log: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("kith: %w", err)
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger, gossip: gossip, list: newRoster()}
+	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	n.work, n.quit = context.WithCancel(n.ctx)
+	if err := n.start(ctx); err != nil {
+		n.end(err)
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	source, list, err := n.open(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.apply(ctx, list, source.path); err != nil {
+		return err
+	}
+	if source.path == "" && n.cfg.Peers == nil {
+		list.Peers[0].ControlPort = n.now().self.ControlPort
+	}
+	n.list.set(list, time.Now())
+	n.wg.Go(func() { n.follow(source) })
+	n.wg.Go(n.attend)
+	n.wg.Go(n.announce)
+	return nil
+}
+
+// attend ends the node when gossip finds that it must.
+func (n *Node) attend() {
+	select {
+	case <-n.work.Done():
+	case err := <-n.gossip.Fatal():
+		n.stopFor(fmt.Errorf("kith: %w", err))
+	}
+}
+
+// stopFor ends the node from within, from a goroutine that end waits for. Close
+// waits for the one that this starts.
+func (n *Node) stopFor(cause error) {
+	n.log.Error("this node must stop", "error", cause)
+	go n.end(cause)
+}
+
+// announce logs who is missing, whenever that changes.
+func (n *Node) announce() {
+	before := ""
+	for range n.gossip.Watch(n.work) {
+		if n.work.Err() != nil {
+			return
+		}
+		missing := n.missing()
+		names := make([]string, len(missing))
+		for i, m := range missing {
+			names[i] = m.Name
+		}
+		switch now := fmt.Sprint(names); {
+		case now == before:
+		case len(names) > 0:
+			n.log.Info("waiting for peers", "missing", names)
+			before = now
+		case before != "":
+			n.log.Info("all peers are here")
+			before = ""
+		}
+	}
+}
+
+// Close ends the node at once, without a goodbye: to the others it failed. It
+// waits for everything the node has started, query handlers included, so do not
+// call it from one. A second Close returns the first one's result.
+func (n *Node) Close() error { return n.end(ErrClosed) }
+
+// Leave says goodbye and closes the node. Others see it as left, not failed. It
+// takes about a second; when ctx ends first, the node is closed all the same
+// and Leave returns the context's cause.
+func (n *Node) Leave(ctx context.Context) error {
+	n.applying.Lock()
+	err := error(ErrClosed)
+	if n.work.Err() == nil {
+		n.quit() // no list takes effect any more
+		err = n.gossip.Leave(ctx)
+	}
+	n.applying.Unlock()
+	return errors.Join(err, n.end(ErrClosed))
+}
+
+// end stops everything in the reverse order of its start.
+func (n *Node) end(cause error) error {
+	n.closeOnce.Do(func() {
+		n.quit()
+		n.applying.Lock() // a list that is taking effect notices, and lets go soon
+		n.applying.Unlock()
+		n.wg.Wait()
+		n.gossip.Close()
+		if run := n.now(); run != nil {
+			n.closeErr = run.link.Close()
+		}
+		n.list.close(ErrClosed)
+		n.cancel(cause)
+	})
+	return n.closeErr
+}
+
+// Context is done when the node has ended. Its cause tells why: ErrClosed after
+// Close or Leave, ErrNameTaken when another node had the name first.
+func (n *Node) Context() context.Context { return n.ctx }
+
+// Name returns this node's name.
+func (n *Node) Name() string { return n.now().self.Name }
+
+// Self returns this node's entry in the list of peers.
+func (n *Node) Self() *peers.Peer { return n.now().self.Clone() }
+
+func (n *Node) now() *run {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.run
+}
+
+// Peers returns a copy of the list of peers in force: those that should exist.
+func (n *Node) Peers() *peers.Peers { return n.list.get() }
+
+// WatchPeers streams the list of peers in force: the current one first, in a
+// Change without Previous, then every change; a slow reader gets several as one.
+// An error other than ErrClosed does not end the stream: the newest content of
+// the file is not in force, for the reason given, and Current still is.
+//
+// The stream ends when ctx does; when the node has ended, its last element is
+// ErrClosed.
+func (n *Node) WatchPeers(ctx context.Context) iter.Seq2[peers.Change, error] {
+	return n.list.watch(ctx)
+}
+
+// Members returns those that exist, as gossip tells: all known members, this
+// node included, sorted by PID, then by name. The caller owns the slice.
+func (n *Node) Members() []membership.Member { return n.gossip.Members() }
+
+// WatchMembers streams views of the members: the current one first, then one
+// after each change or, for a slow reader, after several. No change is lost
+// without View.Skipped saying so. The stream ends when ctx does; when the node
+// has ended, its last element is ErrClosed.
+func (n *Node) WatchMembers(ctx context.Context) iter.Seq2[membership.View, error] {
+	return func(yield func(membership.View, error) bool) {
+		for view, err := range n.gossip.Watch(ctx) {
+			if errors.Is(err, membership.ErrClosed) {
+				err = ErrClosed
+			}
+			if !yield(view, err) {
+				return
+			}
+		}
+	}
+}
+
+// Broadcast sends a small message to all members by gossip, this node included;
+// see [membership.Gossip.Broadcast]. It suits hints ("look again now"): it may
+// be lost, and arrives within a second or so.
+func (n *Node) Broadcast(name string, payload []byte) error { return n.gossip.Broadcast(name, payload) }
+
+// Broadcasts streams the broadcasts called name; see [membership.Gossip.Broadcasts].
+func (n *Node) Broadcasts(ctx context.Context, name string) iter.Seq2[membership.Broadcast, error] {
+	return n.gossip.Broadcasts(ctx, name)
+}
+
+// Query asks all members by gossip and streams their answers; see
+// [membership.Gossip.Query].
+func (n *Node) Query(ctx context.Context, name string, payload []byte) iter.Seq2[membership.Response, error] {
+	return n.gossip.Query(ctx, name, payload)
+}
+
+// HandleQuery answers queries called name with fn; nil answers no more.
+func (n *Node) HandleQuery(name string, fn membership.QueryHandler) { n.gossip.HandleQuery(name, fn) }
+
+// newIncarnation draws the mark of this start.
+func newIncarnation() membership.Incarnation {
+	return membership.NewIncarnation(time.Now(), rand.Uint64())
+}
+
+// bindAddress is what self's control port listens on: its own address on
+// loopback, else all of this host's, since an address that others dial may not
+// be one that this host knows itself by.
+func bindAddress(self *peers.Peer) string {
+	host := ""
+	if self.IsLoopback() {
+		host = self.Host()
+	}
+	return net.JoinHostPort(host, fmt.Sprint(self.Control()))
+}

@@ -1,0 +1,92 @@
+package kith
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/kith-go/kith/peers"
+)
+
+// roster is the list of peers in force and those who watch it.
+type roster struct {
+	mu      sync.Mutex // guards all below
+	list    *peers.Peers
+	since   time.Time
+	err     error         // why the newest content is not in force
+	version int           // grows with list and err
+	changed chan struct{} // closed and replaced by every change
+	closed  error
+}
+
+func newRoster() *roster {
+	return &roster{list: &peers.Peers{}, changed: make(chan struct{})}
+}
+
+func (r *roster) get() *peers.Peers {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.list.Clone()
+}
+
+func (r *roster) state() (since time.Time, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.since, r.err
+}
+
+// set puts list in force; the roster keeps a copy.
+func (r *roster) set(list *peers.Peers, now time.Time) {
+	list = list.Clone()
+	r.change(func() { r.list, r.since, r.err = list, now, nil })
+}
+
+// fail notes why the newest content of the source is not in force.
+func (r *roster) fail(err error) {
+	r.change(func() { r.err = err })
+}
+
+func (r *roster) close(err error) {
+	r.change(func() { r.closed = err })
+}
+
+func (r *roster) change(edit func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	edit()
+	r.version++
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// watch streams changes; see Node.WatchPeers.
+func (r *roster) watch(ctx context.Context) iter.Seq2[peers.Change, error] {
+	return func(yield func(peers.Change, error) bool) {
+		var previous *peers.Peers
+		var told error
+		seen := -1
+		for ctx.Err() == nil {
+			r.mu.Lock()
+			list, err, version, changed, closed := r.list.Clone(), r.err, r.version, r.changed, r.closed
+			r.mu.Unlock()
+			if closed != nil {
+				yield(peers.Change{}, closed)
+				return
+			}
+			diff := previous.Diff(list)
+			if version != seen && (previous == nil || !diff.Empty() || err != told) {
+				change := peers.Change{Path: list.Source(), Previous: previous, Current: list, Diff: diff}
+				if !yield(change, err) {
+					return
+				}
+				previous, told = list.Clone(), err
+			}
+			seen = version
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+		}
+	}
+}

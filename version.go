@@ -1,0 +1,4 @@
+package kith
+
+// Version is the release of this library.
+const Version = "0.1.0"
