@@ -43,6 +43,7 @@ type engine struct {
 	rivals    chan Greeting // claims to our name, capacity 1
 	joined    chan struct{} // closed when the first contact is met
 	joinOnce  sync.Once
+	turn      chan struct{} // one join at a time
 	settled   atomic.Bool // the first round is over
 	goodbye   atomic.Bool // this node is leaving
 
@@ -62,6 +63,7 @@ func newEngine(g *Gossip, t Transport, self Self) (*engine, error) {
 		workers:   make(chan struct{}, queryWorkers),
 		rivals:    make(chan Greeting, 1),
 		joined:    make(chan struct{}),
+		turn:      make(chan struct{}, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.wire = newWire(t, e.reached)
@@ -275,6 +277,13 @@ func (e *engine) reached(name string, err error) {
 
 // join merges with a node that greeted us.
 func (e *engine) join(greeting Greeting) error {
+	// serf would queue on a mutex, which neither contexts nor virtual time know.
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-e.ctx.Done():
+		return ErrClosed
+	}
 	if e.g.hasMet(greeting) {
 		return nil // gossip was faster, or it was only unreachable from here
 	}

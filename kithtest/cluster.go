@@ -1,0 +1,290 @@
+package kithtest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/kithtest/memnet"
+	"github.com/kith-go/kith/membership"
+	"github.com/kith-go/kith/peers"
+)
+
+// Options change how a cluster is made. The zero value is useful.
+type Options struct {
+	// Seed decides about the network's faults in virtual time.
+	Seed uint64
+	// Configure edits the configuration of the node called name before each of
+	// its starts. Network, Peers, Name, Key and Dir are set already.
+	Configure func(name string, cfg *kith.Config)
+	// Patience is how long the Await methods wait; default 60 s, in virtual time
+	// ten minutes.
+	Patience time.Duration
+	// Logger replaces the log to the test's output.
+	Logger *slog.Logger
+	// Absent are nodes of the list that are not started at first.
+	Absent []string
+}
+
+// Cluster is a number of nodes in one test. Its methods fail the test when they
+// cannot do what they are asked. They are safe for concurrent use, but those that
+// fail the test must be called from its goroutine, as t.Fatal must.
+type Cluster struct {
+	t        testing.TB
+	opts     Options
+	key      string
+	dir      string
+	network  *memnet.Network // nil on loopback
+	patience time.Duration
+	poll     time.Duration
+
+	mu    sync.Mutex // guards the fields below
+	list  *peers.Peers
+	nodes map[string]*kith.Node // those that run
+}
+
+// Names returns the names that the first n nodes of a cluster have: alpha,
+// bravo … zulu, alpha2, bravo2 and so on.
+func Names(n int) []string {
+	alphabet := strings.Fields("alpha bravo charlie delta echo foxtrot golf hotel india juliett kilo lima mike november oscar papa quebec romeo sierra tango uniform victor whiskey xray yankee zulu")
+	names := make([]string, n)
+	for i := range names {
+		names[i] = alphabet[i%len(alphabet)]
+		if round := i / len(alphabet); round > 0 {
+			names[i] += fmt.Sprint(round + 1)
+		}
+	}
+	return names
+}
+
+// Start starts n nodes on loopback, on free ports, with real sockets. They are
+// started one after the other and need not have met when it returns.
+func Start(t testing.TB, n int, opts Options) *Cluster {
+	t.Helper()
+	c := newCluster(t, opts)
+	c.patience, c.poll = 60*time.Second, 5*time.Millisecond
+	for i, name := range Names(n) {
+		message, control := c.freePorts()
+		c.list.Peers = append(c.list.Peers, &peers.Peer{
+			PID: uint32(i + 1), Name: name, IPAddr: "127.0.0.1", Port: message, ControlPort: control,
+		})
+	}
+	c.startAll()
+	return c
+}
+
+// Virtual runs fn with a cluster of n nodes in a bubble of virtual time, over a
+// network in memory. Time moves when everybody waits; see testing/synctest for
+// what the test must not do there: real sockets, files that others write, cgo.
+//
+// The nodes have the addresses 10.0.0.1, 10.0.0.2 and so on; see [Cluster.Addr].
+// They start together.
+func Virtual(t *testing.T, n int, opts Options, fn func(t *testing.T, c *Cluster)) {
+	t.Helper()
+	dir := t.TempDir() // made and removed outside, where time is real
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, opts)
+		c.dir = dir
+		c.network = memnet.New(opts.Seed)
+		t.Cleanup(func() { c.network.Close() })
+		c.patience, c.poll = 10*time.Minute, 20*time.Millisecond
+		for i, name := range Names(n) {
+			addr := netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})
+			c.list.Peers = append(c.list.Peers, &peers.Peer{
+				PID: uint32(i + 1), Name: name, IPAddr: addr.String(), Port: 7318,
+			})
+			c.network.AddName(name, addr)
+		}
+		c.startAll()
+		fn(t, c)
+	})
+}
+
+func newCluster(t testing.TB, opts Options) *Cluster {
+	c := &Cluster{t: t, opts: opts, key: kith.NewKey(), list: &peers.Peers{}, nodes: make(map[string]*kith.Node)}
+	if c.opts.Logger == nil {
+		c.opts.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	t.Cleanup(c.close)
+	return c
+}
+
+func (c *Cluster) close() {
+	var wg sync.WaitGroup
+	for _, node := range c.Nodes() {
+		wg.Go(func() { node.Close() })
+	}
+	wg.Wait()
+	if c.network != nil {
+		// The gossip engine's own goroutines notice at their next tick.
+		time.Sleep(time.Minute)
+	}
+}
+
+// startAll starts the nodes together, as they start in life.
+func (c *Cluster) startAll() {
+	c.t.Helper()
+	if c.opts.Patience > 0 {
+		c.patience = c.opts.Patience
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	failed := make(map[string]error)
+	for _, p := range c.list.Peers {
+		if slices.Contains(c.opts.Absent, p.Name) {
+			continue
+		}
+		wg.Go(func() {
+			if _, err := c.TryStart(p.Name); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[p.Name] = err
+			}
+		})
+	}
+	wg.Wait()
+	for name, err := range failed {
+		c.t.Fatalf("kithtest: starting %s: %v", name, err)
+	}
+}
+
+// config returns the configuration of the node called name.
+func (c *Cluster) config(name string) kith.Config {
+	dir := c.dir
+	if dir == "" {
+		dir = c.t.TempDir()
+	}
+	cfg := kith.Config{
+		Name:   name,
+		Peers:  c.Peers(),
+		Key:    c.key,
+		Dir:    filepath.Join(dir, name),
+		Logger: c.opts.Logger.With("node", name),
+	}
+	if c.network != nil {
+		cfg.Network = c.network.Host(c.Addr(name))
+	}
+	if c.opts.Configure != nil {
+		c.opts.Configure(name, &cfg)
+	}
+	return cfg
+}
+
+// TryStart starts the node called name, which must not run, and returns the
+// error instead of failing the test.
+func (c *Cluster) TryStart(name string) (*kith.Node, error) {
+	node, err := kith.Start(context.Background(), c.config(name))
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes[name] = node
+	return node, nil
+}
+
+// Restart starts the node called name again, with the same directory, after
+// Kill, PowerOff, Leave or Stop; or for the first time if it was absent.
+func (c *Cluster) Restart(name string) *kith.Node {
+	c.t.Helper()
+	if c.node(name) != nil {
+		c.t.Fatalf("kithtest: %s runs already", name)
+	}
+	if c.network != nil {
+		c.network.Host(c.Addr(name)).PowerOn()
+	}
+	node, err := c.TryStart(name)
+	if err != nil {
+		c.t.Fatalf("kithtest: starting %s: %v", name, err)
+	}
+	return node
+}
+
+// Node returns the running node called name.
+func (c *Cluster) Node(name string) *kith.Node {
+	c.t.Helper()
+	node := c.node(name)
+	if node == nil {
+		c.t.Fatalf("kithtest: %s does not run", name)
+	}
+	return node
+}
+
+func (c *Cluster) node(name string) *kith.Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[name]
+}
+
+// Nodes returns the running nodes, sorted by PID.
+func (c *Cluster) Nodes() []*kith.Node {
+	c.mu.Lock()
+	running := slices.Collect(maps.Values(c.nodes))
+	c.mu.Unlock()
+	slices.SortFunc(running, func(a, b *kith.Node) int { return int(a.Self().PID) - int(b.Self().PID) })
+	return running
+}
+
+// Peers returns a copy of the list that nodes are started with.
+func (c *Cluster) Peers() *peers.Peers {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.list.Clone()
+}
+
+// SetPeers replaces the list of all nodes, running and to come.
+func (c *Cluster) SetPeers(list *peers.Peers) {
+	c.t.Helper()
+	c.mu.Lock()
+	c.list = list.Clone()
+	c.mu.Unlock()
+	for _, node := range c.Nodes() {
+		if err := node.SetPeers(list); err != nil {
+			c.t.Fatalf("kithtest: new list for %s: %v", node.Name(), err)
+		}
+	}
+}
+
+// Network returns the network of a virtual cluster, for its faults.
+func (c *Cluster) Network() *memnet.Network {
+	c.t.Helper()
+	if c.network == nil {
+		c.t.Fatal("kithtest: a cluster on loopback has the system's network; use Virtual to break one")
+	}
+	return c.network
+}
+
+// Addr returns the IP address of the node called name.
+func (c *Cluster) Addr(name string) netip.Addr {
+	p, err := c.Peers().Get(name)
+	if err != nil {
+		c.t.Fatalf("kithtest: %v", err)
+	}
+	return netip.MustParseAddr(p.IPAddr)
+}
+
+// take removes a node from those that run.
+func (c *Cluster) take(name string) *kith.Node {
+	c.t.Helper()
+	node := c.Node(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.nodes, name)
+	return node
+}
+
+// status is what observer thinks of name; 0 if it has never heard of it.
+func status(observer *kith.Node, name string) membership.Status {
+	m, _ := membership.View{Members: observer.Members()}.Find(name)
+	return m.Status
+}
