@@ -48,8 +48,12 @@ type run struct {
 // kept, because the old port was given up for a new one and neither is to be
 // had, the node ends.
 func (n *Node) apply(ctx context.Context, list *peers.Peers, path string) error {
-	n.applying.Lock()
-	defer n.applying.Unlock()
+	select {
+	case <-n.turn:
+		defer func() { n.turn <- struct{}{} }()
+	case <-n.work.Done():
+		return ErrClosed
+	}
 	if n.work.Err() != nil {
 		return ErrClosed
 	}

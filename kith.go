@@ -30,11 +30,14 @@ type Node struct {
 	quit   context.CancelFunc
 	wg     sync.WaitGroup
 
-	applying sync.Mutex // held while a list takes effect; one at a time
-	mu       sync.Mutex // guards the fields below
-	run      *run
-	dir      string
-	sync     *peers.Syncer // nil unless the list comes from a URL
+	// turn holds one token, taken while a list takes effect or the node leaves.
+	// Not a mutex: that takes seconds.
+	turn chan struct{}
+
+	mu   sync.Mutex // guards the fields below
+	run  *run
+	dir  string
+	sync *peers.Syncer // nil unless the list comes from a URL
 
 	closeOnce sync.Once
 	closeErr  error
@@ -62,7 +65,8 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kith: %w", err)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, gossip: gossip, list: newRoster()}
+	n := &Node{cfg: cfg, log: cfg.Logger, gossip: gossip, list: newRoster(), turn: make(chan struct{}, 1)}
+	n.turn <- struct{}{}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.work, n.quit = context.WithCancel(n.ctx)
 	if err := n.start(ctx); err != nil {
@@ -139,22 +143,22 @@ func (n *Node) Close() error { return n.end(ErrClosed) }
 // takes about a second; when ctx ends first, the node is closed all the same
 // and Leave returns the context's cause.
 func (n *Node) Leave(ctx context.Context) error {
-	n.applying.Lock()
-	err := error(ErrClosed)
-	if n.work.Err() == nil {
-		n.quit() // no list takes effect any more
-		err = n.gossip.Leave(ctx)
+	n.quit() // a list that is taking effect lets go soon
+	select {
+	case <-n.turn:
+	case <-n.ctx.Done():
+		return ErrClosed
 	}
-	n.applying.Unlock()
-	return errors.Join(err, n.end(ErrClosed))
+	err := n.gossip.Leave(ctx)
+	n.turn <- struct{}{}
+	return errors.Join(closed(err), n.end(ErrClosed))
 }
 
 // end stops everything in the reverse order of its start.
 func (n *Node) end(cause error) error {
 	n.closeOnce.Do(func() {
 		n.quit()
-		n.applying.Lock() // a list that is taking effect notices, and lets go soon
-		n.applying.Unlock()
+		<-n.turn // and never given back: no list takes effect any more
 		n.wg.Wait()
 		n.gossip.Close()
 		if run := n.now(); run != nil {
@@ -205,36 +209,48 @@ func (n *Node) Members() []membership.Member { return n.gossip.Members() }
 // without View.Skipped saying so. The stream ends when ctx does; when the node
 // has ended, its last element is ErrClosed.
 func (n *Node) WatchMembers(ctx context.Context) iter.Seq2[membership.View, error] {
-	return func(yield func(membership.View, error) bool) {
-		for view, err := range n.gossip.Watch(ctx) {
-			if errors.Is(err, membership.ErrClosed) {
-				err = ErrClosed
-			}
-			if !yield(view, err) {
+	return own(n.gossip.Watch(ctx))
+}
+
+// Broadcast sends a small message to all members by gossip, this node included;
+// see [membership.Gossip.Broadcast]. It suits hints ("look again now"): it may
+// be lost, and arrives within a second or so.
+func (n *Node) Broadcast(name string, payload []byte) error {
+	return closed(n.gossip.Broadcast(name, payload))
+}
+
+// Broadcasts streams the broadcasts called name; see [membership.Gossip.Broadcasts].
+func (n *Node) Broadcasts(ctx context.Context, name string) iter.Seq2[membership.Broadcast, error] {
+	return own(n.gossip.Broadcasts(ctx, name))
+}
+
+// Query asks all members by gossip and streams their answers; see
+// [membership.Gossip.Query].
+func (n *Node) Query(ctx context.Context, name string, payload []byte) iter.Seq2[membership.Response, error] {
+	return own(n.gossip.Query(ctx, name, payload))
+}
+
+// HandleQuery answers queries called name with fn; nil answers no more.
+func (n *Node) HandleQuery(name string, fn membership.QueryHandler) { n.gossip.HandleQuery(name, fn) }
+
+// own makes a stream of gossip's one of the node's.
+func own[T any](stream iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for v, err := range stream {
+			if !yield(v, closed(err)) {
 				return
 			}
 		}
 	}
 }
 
-// Broadcast sends a small message to all members by gossip, this node included;
-// see [membership.Gossip.Broadcast]. It suits hints ("look again now"): it may
-// be lost, and arrives within a second or so.
-func (n *Node) Broadcast(name string, payload []byte) error { return n.gossip.Broadcast(name, payload) }
-
-// Broadcasts streams the broadcasts called name; see [membership.Gossip.Broadcasts].
-func (n *Node) Broadcasts(ctx context.Context, name string) iter.Seq2[membership.Broadcast, error] {
-	return n.gossip.Broadcasts(ctx, name)
+// closed turns gossip's word for the end into the node's.
+func closed(err error) error {
+	if errors.Is(err, membership.ErrClosed) {
+		return ErrClosed
+	}
+	return err
 }
-
-// Query asks all members by gossip and streams their answers; see
-// [membership.Gossip.Query].
-func (n *Node) Query(ctx context.Context, name string, payload []byte) iter.Seq2[membership.Response, error] {
-	return n.gossip.Query(ctx, name, payload)
-}
-
-// HandleQuery answers queries called name with fn; nil answers no more.
-func (n *Node) HandleQuery(name string, fn membership.QueryHandler) { n.gossip.HandleQuery(name, fn) }
 
 // newIncarnation draws the mark of this start.
 func newIncarnation() membership.Incarnation {

@@ -255,6 +255,9 @@ func (c *Cluster) SetPeers(list *peers.Peers) {
 	}
 }
 
+// Key returns the cluster's key, for nodes that the test starts by itself.
+func (c *Cluster) Key() string { return c.key }
+
 // Network returns the network of a virtual cluster, for its faults.
 func (c *Cluster) Network() *memnet.Network {
 	c.t.Helper()

@@ -28,6 +28,9 @@ const (
 	goodbyeTimeout  = 2 * time.Second
 	goodbyeSpread   = 500 * time.Millisecond
 	refreshEvery    = time.Second
+	// forgetAfter is how long members that left or failed stay in the view.
+	// Contacts are looked for beyond that.
+	forgetAfter = 6 * time.Hour
 )
 
 // engine is one run of serf, from Start to Stop.
@@ -97,6 +100,7 @@ func (e *engine) config() *serf.Config {
 	cfg.LeavePropagateDelay = goodbyeSpread
 	cfg.UserEventSizeLimit = MaxBroadcast
 	cfg.ReapInterval = time.Minute
+	cfg.ReconnectTimeout, cfg.TombstoneTimeout = forgetAfter, forgetAfter
 
 	ml := memberlist.DefaultLANConfig()
 	ml.Transport = e.wire
