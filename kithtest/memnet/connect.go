@@ -77,8 +77,8 @@ func (l *listener) closeLocked(closeConn func(*conn)) {
 // Dial opens a TCP connection to "host:port", host being an address or a name; without host it is
 // this host. It waits for the answer until ctx ends: through cuts, and while the other host is off.
 // It fails with ECONNREFUSED where nobody listens, and EHOSTUNREACH at once for an address that
-// belongs to no [Host]. Of a name with several addresses each is tried in turn, with its share of the time
-// ctx leaves; the first error is returned if all fail.
+// belongs to no [Host]. Of a name with several addresses each is tried in turn, with its share of
+// the time ctx leaves; the first error is returned if all fail.
 func (h *Host) Dial(ctx context.Context, address string) (net.Conn, error) {
 	host, port, err := split(address)
 	if err != nil {

@@ -35,8 +35,8 @@
 // and all behind it arrive late, by twice the longest delay of the path and at least 10 ms, doubled
 // for each further loss up to 10 s. At most 256 KiB are under way or unread in one direction; then
 // the writer blocks. A cut, or a Loss of 1, holds the bytes until it is healed; a cut of the way
-// back alone lets bytes through but no acknowledgements, so the writer blocks after 256 KiB. There are no
-// keep-alives: a stream whose other end fell silent stays open until the program closes it.
+// back alone lets bytes through but no acknowledgements, so the writer blocks after 256 KiB. There
+// are no keep-alives: a stream whose other end fell silent stays open until the program closes it.
 // Segments, and so the unit of loss, are at most 16 KiB.
 //
 // A stream that is closed with unread bytes, or that receives bytes after it was closed, is reset,
@@ -50,11 +50,11 @@
 //
 // # What the seed fixes
 //
-// Each directed path has its own source of random numbers for packets, and each direction of each stream one of
-// its own, all derived from the seed, the two addresses and, for a stream, how many were dialled on
-// that path before. So the n-th packet sent from one host to another meets the same fate in every run with the
-// same seed and conditions, whatever happens elsewhere and whatever is cut meanwhile; and two
-// streams do not disturb each other.
+// Each directed path has its own source of random numbers for packets, and each direction of each
+// stream one of its own, all derived from the seed, the two addresses and, for a stream, how many
+// were dialled on that path before. So the n-th packet sent from one host to another meets the same
+// fate in every run with the same seed and conditions, whatever happens elsewhere and whatever is
+// cut meanwhile; and two streams do not disturb each other.
 //
 // The seed does not fix the scheduling of goroutines: which of two concurrent writers sends the
 // n-th packet, how many bytes a Read finds, where a Write that met back-pressure was divided.

@@ -91,6 +91,37 @@ func TestKillBehindACut(t *testing.T) {
 	})
 }
 
+func TestKillJustBeforeACut(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.SetDefault(Conditions{Delay: time.Second})
+		near, _ := r.connect()
+		r.bravo.Kill()
+		r.Isolate(bravoAddr) // with the reset under way
+		r.silent(near)
+		r.Heal()
+		if _, err := near.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			r.Errorf("Read: %v", err)
+		}
+	})
+}
+
+// The reset is lost with the machine, but not the knowledge that there is no such connection.
+func TestKillBehindACutThenPowerOff(t *testing.T) {
+	bubble(t, func(r *rig) {
+		near, _ := r.connect()
+		r.Isolate(bravoAddr)
+		r.bravo.Kill()
+		r.bravo.PowerOff()
+		r.Heal()
+		r.bravo.PowerOn()
+		r.silent(near)
+		r.write(near, "anyone?")
+		if _, err := near.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			r.Errorf("Read: %v", err)
+		}
+	})
+}
+
 func TestPowerOff(t *testing.T) {
 	bubble(t, func(r *rig) {
 		near, far := r.connect()

@@ -43,7 +43,7 @@ type half struct {
 	sent    int
 	unacked int  // read by dst, which could not tell src: they still fill the window
 	shut    bool // a fin was sent
-	dead    bool // a rst was sent
+	dead    bool // a rst was sent, and not lost with its machine
 	armed   bool // the agenda has an event for segs[0]
 }
 
@@ -94,7 +94,9 @@ func (h *half) reset() {
 // dropUnsent forgets what src still holds.
 func (h *half) dropUnsent() {
 	for i := h.sent; i < h.segs.len(); i++ {
-		h.buf.truncate(h.segs.at(i).n)
+		s := h.segs.at(i)
+		h.buf.truncate(s.n)
+		h.dead = h.dead && s.kind != rst
 	}
 	h.segs.truncate(h.sent)
 }
@@ -175,10 +177,11 @@ func (h *half) flush() {
 	}
 }
 
-// lose returns what was cut off on its way to src, which sends it again later, or to nobody.
+// lose returns what was cut off on its way to src, which sends it again later; unless it lost power
+// meanwhile and knows of nothing.
 func (h *half) lose() {
 	h.sent = 0
-	if h.src.gone {
+	if h.src.gone && !h.dead {
 		h.dropUnsent()
 	}
 }

@@ -53,8 +53,8 @@ func (h *Host) Listen(ctx context.Context, address string) (net.Listener, error)
 	return l, nil
 }
 
-// ListenPacket opens a UDP socket; the address is as for Listen. Its WriteTo takes a *net.UDPAddr or any
-// other net.Addr that prints as "ip:port", and reports EMSGSIZE beyond 65507 bytes.
+// ListenPacket opens a UDP socket; the address is as for Listen. Its WriteTo takes a *net.UDPAddr
+// or any other net.Addr that prints as "ip:port", and reports EMSGSIZE beyond 65507 bytes.
 func (h *Host) ListenPacket(ctx context.Context, address string) (net.PacketConn, error) {
 	at, err := h.resolveLocal(ctx, address)
 	if err != nil {
@@ -134,9 +134,9 @@ func (h *Host) pathTo(to netip.Addr) *path {
 }
 
 // Kill is the death of the program; the machine lives on. Its listeners and packet sockets are
-// closed and its connections reset: peers read ECONNRESET, and dials are refused. The program's own calls
-// return net.ErrClosed, and so do its further dials, until Listen or ListenPacket is
-// called: that is the program started again. A pause ends.
+// closed and its connections reset: peers read ECONNRESET, and dials are refused. The program's own
+// calls return net.ErrClosed, and so do its further dials, until Listen or ListenPacket is called:
+// that is the program started again. A pause ends.
 //
 // What remains of the old program must be stopped before the new one starts; nothing else tells the
 // two apart. A loop that goes on after net.ErrClosed spins.
@@ -177,12 +177,14 @@ func (h *Host) PowerOn() {
 	h.net.resumeLocked()
 }
 
-// Pause stops the program as SIGSTOP does; its kernel goes on. What arrives waits: connections up to
-// the backlog, streams up to their window, packets up to the queue. Read, ReadFrom, Accept and Dial do not
-// return before Resume, except when the socket is closed or a deadline or context ends the wait.
+// Pause stops the program as SIGSTOP does; its kernel goes on. What arrives waits: connections up
+// to the backlog, streams up to their window, packets up to the queue. Read, ReadFrom, Accept and
+// Dial do not return before Resume, except when the socket is closed or a deadline or context ends
+// the wait.
 //
 // A stopped program would do nothing more, but this one's goroutines and timers run on. What they
-// write to streams is held until Resume, and so is the end of those they close; the packets they send are dropped.
+// write to streams is held until Resume, and so is the end of those they close; the packets they
+// send are dropped.
 func (h *Host) Pause() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 )
 
 // Network connects hosts. Its methods are safe for concurrent use, do not wait, and take effect
-// before they return: what a cut stops is stopped even if it was under way. IPv4 addresses in IPv6 form and zones
-// are made plain wherever addresses are given.
+// before they return: what a cut stops is stopped even if it was under way. IPv4 addresses in IPv6
+// form and zones are made plain wherever addresses are given.
 type Network struct {
 	seed  uint64
 	epoch time.Time
@@ -214,8 +214,8 @@ func (n *Network) Stats() Stats {
 	return n.stats
 }
 
-// Close closes every socket and stops every timer. All calls on the network's hosts and sockets, waiting
-// or to come, then return net.ErrClosed. It returns nil.
+// Close closes every socket and stops every timer. All calls on the network's hosts and sockets,
+// waiting or to come, then return net.ErrClosed. It returns nil.
 func (n *Network) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

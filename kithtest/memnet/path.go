@@ -63,8 +63,8 @@ type path struct {
 // blocked reports whether nothing gets through at all.
 func (p *path) blocked() bool { return p.cut || p.conditions.Loss >= 1 }
 
-// cuts is what the test has cut. A path is cut by a call for just this path, by the isolation of an end, or
-// by a partition; of contradicting calls the latest counts, hence healed.
+// cuts is what the test has cut. A path is cut by a call for just this path, by the isolation of an
+// end, or by a partition; of contradicting calls the latest counts, hence healed.
 type cuts struct {
 	paths    map[pair]bool // true: cut, false: healed after a wider cut
 	isolated map[netip.Addr]bool
