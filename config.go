@@ -77,23 +77,23 @@ func NewKey() string { return secret.NewKey().Text() }
 func (c Config) ready() (Config, error) {
 	var errs []error
 	if c.Peers != nil && c.PeersPath != "" {
-		errs = append(errs, errors.New("Peers and PeersPath exclude one another"))
+		errs = append(errs, errors.New("fields Peers and PeersPath exclude one another"))
 	}
 	if c.Peers != nil {
 		c.Peers = c.Peers.Clone()
 		if err := c.Peers.Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("Peers: %w", err))
+			errs = append(errs, fmt.Errorf("field Peers: %w", err))
 		}
 	}
 	if len(c.Cluster) > 255 {
-		errs = append(errs, fmt.Errorf("Cluster has %d bytes (limit 255)", len(c.Cluster)))
+		errs = append(errs, fmt.Errorf("field Cluster has %d bytes (limit 255)", len(c.Cluster)))
 	}
 	if err := c.Timing.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("Timing: %w", err))
+		errs = append(errs, fmt.Errorf("field Timing: %w", err))
 	}
 	if c.Key != "" {
 		if _, err := secret.Parse(c.Key); err != nil {
-			errs = append(errs, fmt.Errorf("Key: %w", err))
+			errs = append(errs, fmt.Errorf("field Key: %w", err))
 		}
 	}
 	if len(errs) > 0 {

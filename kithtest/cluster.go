@@ -22,8 +22,10 @@ import (
 
 // Options change how a cluster is made. The zero value is useful.
 type Options struct {
-	// Seed decides about the network's faults in virtual time.
-	Seed uint64
+	// Seed and Conditions decide about the network's faults in virtual time;
+	// the zero Conditions are a perfect network.
+	Seed       uint64
+	Conditions memnet.Conditions
 	// Configure edits the configuration of the node called name before each of
 	// its starts. Network, Peers, Name, Key and Dir are set already.
 	Configure func(name string, cfg *kith.Config)
@@ -96,6 +98,7 @@ func Virtual(t *testing.T, n int, opts Options, fn func(t *testing.T, c *Cluster
 		c := newCluster(t, opts)
 		c.dir = dir
 		c.network = memnet.New(opts.Seed)
+		c.network.SetDefault(opts.Conditions)
 		t.Cleanup(func() { c.network.Close() })
 		c.patience, c.poll = 10*time.Minute, 20*time.Millisecond
 		for i, name := range Names(n) {

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kith-go/kith/httpapi"
+)
+
+// jsonFlag adds --json.
+func jsonFlag(f *pflag.FlagSet, asJSON *bool) {
+	f.BoolVar(asJSON, "json", false, "print JSON, for programs")
+}
+
+// agentFlags say which agent a command asks.
+type agentFlags struct {
+	api, tokenFile string
+}
+
+func (af *agentFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&af.api, "api", "", "the agent to ask, `host:port` or a URL (default $KITH_API, else "+httpapi.DefaultAddr+")")
+	f.StringVar(&af.tokenFile, "token-file", "", "`file` with the token for it (default $KITH_TOKEN_FILE)")
+}
+
+// client returns a client for the agent that the flags name, else the
+// environment, else the default.
+func (a *app) client(af agentFlags) (*httpapi.Client, error) {
+	from := "--api"
+	if af.api == "" {
+		af.api, from = a.getenv("KITH_API"), "$KITH_API"
+	}
+	if af.api == "" {
+		af.api = httpapi.DefaultAddr
+	}
+	if af.tokenFile == "" {
+		af.tokenFile = a.getenv("KITH_TOKEN_FILE")
+	}
+	token := ""
+	if af.tokenFile != "" {
+		var err error
+		if token, err = readToken(af.tokenFile); err != nil {
+			return nil, err
+		}
+	}
+	c, err := httpapi.NewClient(af.api, token)
+	if err != nil {
+		return nil, usageError(fmt.Errorf("%s: %w", from, err))
+	}
+	return c, nil
+}
+
+// readToken reads a token file.
+func readToken(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("token file: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return "", fmt.Errorf("token file %s is empty; fill it with a long random word, such as: kith keygen > %s", path, path)
+	}
+	return token, nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kith-go/kith/httpapi"
+	"github.com/kith-go/kith/peers"
+)
+
+// Exit codes, the same for every command. exitCodes documents them.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnhealthy   = 3
+	exitUnreachable = 4
+	exitInvalid     = 5
+	exitDiffers     = 6
+	exitInterrupted = 130
+)
+
+var exitCodes = []struct {
+	code  int
+	short string
+	about string
+}{
+	{exitOK, "done", "The command did what it was asked to."},
+	{exitFailed, "failed", "It could not; standard error says why."},
+	{exitUsage, "wrong usage", "The command line is wrong; nothing was done."},
+	{exitUnhealthy, "not healthy", "The answer came, and something is missing, failed or wrong."},
+	{exitUnreachable, "no agent", "No agent answers at the address."},
+	{exitInvalid, "invalid list", "The list of peers has faults."},
+	{exitDiffers, "differs", "The two lists differ."},
+	{exitInterrupted, "interrupted", "SIGINT or SIGTERM came before the command was done."},
+}
+
+// exitError is an error with the code it ends the process with. Without err
+// everything was said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(err error) error { return &exitError{exitUsage, err} }
+
+// errInterrupted is the end of a command that a signal ended before it was done.
+var errInterrupted = &exitError{exitInterrupted, errors.New("interrupted")}
+
+// codeOf returns the exit code for an error that carries none.
+func codeOf(err error) int {
+	if _, ok := errors.AsType[*httpapi.UnreachableError](err); ok {
+		return exitUnreachable
+	}
+	if _, ok := errors.AsType[*peers.InvalidError](err); ok {
+		return exitInvalid
+	}
+	if errors.Is(err, httpapi.ErrStreamEnded) {
+		return exitUnreachable
+	}
+	return exitFailed
+}
+
+// exits adds to the help of cmd which codes it ends with, besides done and wrong
+// usage.
+func exits(cmd *cobra.Command, codes ...int) *cobra.Command {
+	words := []string{}
+	for _, c := range exitCodes {
+		if c.code == exitOK || c.code == exitUsage || slices.Contains(codes, c.code) {
+			words = append(words, fmt.Sprintf("%d %s", c.code, c.short))
+		}
+	}
+	cmd.Annotations = map[string]string{exitNote: strings.Join(words, ", ")}
+	return cmd
+}
+
+// exitNote is the annotation from which the help of a command takes its codes.
+const exitNote = "exit codes"
+
+func exitCodesTopic() *cobra.Command {
+	var text strings.Builder
+	text.WriteString("Every kith command ends with one of these codes:\n\n")
+	for _, c := range exitCodes {
+		fmt.Fprintf(&text, "  %3d  %-13s %s\n", c.code, c.short, c.about)
+	}
+	text.WriteString("\nThe help of each command names those that it uses. Codes that are not listed\n" +
+		"are left for later commands, and for programs that kith starts.")
+	return &cobra.Command{Use: "exit-codes", Short: "what the exit codes mean", Long: text.String()}
+}
+
+func environmentTopic() *cobra.Command {
+	return &cobra.Command{Use: "environment", Short: "environment variables and files", Long: `Variables that kith reads:
+
+  PEERS_PATH         the peers file, before all other places
+  PEERS_SYNC_URL     where an agent and "kith peers sync" fetch the list of peers
+  PEERS_SYNC_APIKEY  the key sent there, as X-Api-Key
+  KITH_KEY_FILE      the file with the cluster key
+  KITH_API           the agent that "nodes" and "status" ask, default 127.0.0.1:2033
+  KITH_TOKEN_FILE    the file with the token for it
+  NO_COLOR           when set, no colours; there are none outside a terminal anyway
+
+Files: "kith peers path --verbose" lists where the peers file is looked for. The
+cluster key is a file named key beside it, readable by its owner only.`}
+}

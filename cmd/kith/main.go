@@ -1,0 +1,218 @@
+// Command kith manages the peers file, runs a node as a process, and asks
+// running nodes how they fare. "kith help" lists the commands, "kith help
+// exit-codes" and "kith help flags" the rules that hold for all of them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks the command to end well. After it the signals mean
+	// what they mean to any process, so that a second one ends it at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+}
+
+// run executes one command line and returns its exit code. The end of ctx is
+// the user's interrupt.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	root := a.rootCommand()
+	root.SetArgs(normalise(root, args))
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	e, ok := errors.AsType[*exitError](err)
+	switch {
+	case ok:
+	case !a.running: // what fails before a command runs is the command line
+		e = &exitError{exitUsage, err}
+	case ctx.Err() != nil:
+		e = errInterrupted
+	default:
+		e = &exitError{codeOf(err), err}
+	}
+	if e.err != nil {
+		fmt.Fprintf(stderr, "kith: %s\n", clean(errorWords(e.err)))
+	}
+	if e.code == exitUsage {
+		fmt.Fprintf(stderr, "run '%s --help' for usage\n", cmd.CommandPath())
+	}
+	return e.code
+}
+
+// errorWords returns the text of err without the name of the package it comes
+// from, which says nothing to whoever types commands.
+func errorWords(err error) string {
+	text := err.Error()
+	for _, name := range []string{"kith: ", "httpapi: ", "peers: ", "secret: "} {
+		text = strings.TrimPrefix(text, name)
+	}
+	return text
+}
+
+// app is what the commands share.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	// running is set once the command line was accepted.
+	running bool
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kith",
+		Short: "find peers, know who is alive",
+		Long: `kith turns the replicas named in a peers.json into one cluster.
+
+A program imports the library and needs none of these commands; they edit and
+check the peers file, run a node as a process of its own, and show how a
+cluster fares.`,
+		Example: `  kith demo                  see it work, on this machine, in half a minute
+  kith peers add alpha --ip 10.0.0.1 --port 6000
+  kith agent                 run a node
+  kith nodes                 who is there, who is missing`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noSuchCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			a.running = true
+		},
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
+	root.AddGroup(
+		&cobra.Group{ID: groupFile, Title: "Peers file:"},
+		&cobra.Group{ID: groupNode, Title: "Nodes:"},
+	)
+	root.SetUsageTemplate(usageTemplate)
+	root.AddCommand(
+		a.peersCommand(), a.keygenCommand(),
+		a.agentCommand(), a.nodesCommand(), a.statusCommand(), a.demoCommand(),
+		a.versionCommand(),
+		exitCodesTopic(), flagsTopic(), environmentTopic(),
+	)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	help, _, _ := root.Find([]string{"help"})
+	help.Args = func(_ *cobra.Command, args []string) error { // cobra's only grumbles
+		found, rest, err := root.Find(args)
+		if err != nil {
+			return usageError(err)
+		}
+		return noSuchCommand(found, rest)
+	}
+	return root
+}
+
+// Groups of commands in the help of kith.
+const (
+	groupFile = "file"
+	groupNode = "node"
+)
+
+// usageTemplate is cobra's, with one line of usage, and with the exit codes.
+const usageTemplate = `Usage:
+{{- if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND
+{{- else}}
+  {{.UseLine}}
+{{- end}}
+{{- if .HasExample}}
+
+Examples:
+{{.Example}}
+{{- end}}
+{{- $cmd := .}}
+{{- range .Groups}}
+
+{{.Title}}
+{{- $group := .ID}}
+{{- range $cmd.Commands}}{{if and .IsAvailableCommand (eq .GroupID $group)}}
+  {{rpad .Name .NamePadding}} {{.Short}}
+{{- end}}{{end}}
+{{- end}}
+{{- if .HasAvailableSubCommands}}
+
+{{if .Groups}}Other commands:{{else}}Commands:{{end}}
+{{- range .Commands}}{{if and .IsAvailableCommand (eq .GroupID "")}}
+  {{rpad .Name .NamePadding}} {{.Short}}
+{{- end}}{{end}}
+{{- end}}
+{{- if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
+{{- end}}
+{{- with index .Annotations "exit codes"}}
+
+Exit codes: {{.}}.
+{{- end}}
+{{- if .HasHelpSubCommands}}
+
+Topics:
+{{- range .Commands}}{{if .IsAdditionalHelpTopicCommand}}
+  {{rpad .CommandPath .CommandPathPadding}} {{.Short}}
+{{- end}}{{end}}
+{{- end}}
+{{- if .HasAvailableSubCommands}}
+
+"{{.CommandPath}} COMMAND --help" tells more about a command.
+{{- end}}
+`
+
+// noSuchCommand refuses arguments of a command that only has subcommands.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if cmd.SuggestionsMinimumDistance <= 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usageError(fmt.Errorf("there is no command %q%s", strings.TrimPrefix(cmd.CommandPath()+" "+args[0], "kith "), hint))
+}
+
+// exactArgs refuses a command line without exactly the named arguments.
+func exactArgs(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usageError(fmt.Errorf("%s is missing", strings.Join(names[len(args):], " and ")))
+		case len(args) > len(names):
+			return tooMany(args[len(names)])
+		}
+		return nil
+	}
+}
+
+// atMostOne refuses a command line with more than one argument.
+func atMostOne(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return tooMany(args[1])
+	}
+	return nil
+}
+
+func tooMany(arg string) error {
+	return usageError(fmt.Errorf("%q is one argument too many", arg))
+}

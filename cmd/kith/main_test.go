@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/goleak"
+)
+
+// beKith makes the test binary run as kith, so that tests have a real program to
+// start. Its name does not begin with KITH_, which the demo keeps from agents.
+const beKith = "TEST_BINARY_IS_KITH"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beKith) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// result is how a command line ended.
+type result struct {
+	code     int
+	out, err string
+}
+
+// cli runs a command line in this process, with no environment of its own.
+func cli(t *testing.T, args ...string) result {
+	t.Helper()
+	return cliWith(t, "", nil, args...)
+}
+
+func cliWith(t *testing.T, stdin string, env map[string]string, args ...string) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := run(t.Context(), args, strings.NewReader(stdin), &out, &errs, func(name string) string { return env[name] })
+	return result{code, out.String(), errs.String()}
+}
+
+// want fails the test unless the command ended with the code and said all of
+// the words, wherever.
+func (r result) want(t *testing.T, code int, words ...string) result {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("the code is %d, want %d\nout: %s\nerr: %s", r.code, code, r.out, r.err)
+	}
+	for _, w := range words {
+		if !strings.Contains(r.out+r.err, w) {
+			t.Errorf("%q is missing\nout: %s\nerr: %s", w, r.out, r.err)
+		}
+	}
+	return r
+}
+
+func decode[T any](t *testing.T, text string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("no JSON: %v\n%s", err, text)
+	}
+	return v
+}
+
+// eventually waits until ok, which must become true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never happened: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// lockedBuffer is a buffer that a command writes while a test reads it.
+type lockedBuffer struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func TestUsageErrors(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, line := range []string{
+		"nosuch", "peers nosuch", "nodes extra", "nodes --nosuch", "nodes -nosuch", "nodes --api",
+		"nodes --api ftp://x", "nodes --api http://user:pw@x", "peers add", "peers add a b", "peers add a",
+		"peers add a --ip 1.2.3.4", "peers add a --port 70000 --ip 1.2.3.4", "peers add a --port x", "peers remove",
+		"peers diff a", "peers diff - -", "peers add a --port 1 --ip 1.1.1.1 --file -", "peers sync",
+		"agent --log-level loud", "agent --log-format xml", "agent --tag novalue", "agent --http nowhere",
+		"agent extra", "help nosuch", "help peers nosuch", "keygen extra", "version extra", "demo extra", "status extra", "peers show a b",
+	} {
+		r := cli(t, strings.Fields(line)...).want(t, exitUsage, "kith: ", "--help' for usage")
+		if r.out != "" {
+			t.Errorf("kith %s prints %q", line, r.out)
+		}
+	}
+	cli(t, "pers").want(t, exitUsage, "did you mean peers?")
+	cli(t, "peers", "vaildate").want(t, exitUsage, `"peers vaildate"`, "did you mean validate?")
+	cli(t, "nodes", "-wat").want(t, exitUsage, "--wat")
+}
+
+// TestHelp: every command can be understood without the source.
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{}, {"help"}, {"--help"}, {"-h"}, {"-help"}} {
+		cli(t, args...).want(t, exitOK, "Usage:\n  kith COMMAND", "kith demo", "exit-codes")
+	}
+	cli(t, "peers").want(t, exitOK, "validate", "kith peers COMMAND")
+	for _, line := range []string{"help exit-codes", "exit-codes"} {
+		cli(t, strings.Fields(line)...).want(t, exitOK, "130", "not healthy")
+	}
+	cli(t, "help", "flags").want(t, exitOK, "-json")
+	cli(t, "help", "environment").want(t, exitOK, "PEERS_PATH", "KITH_API")
+
+	a := &app{}
+	walk(a.rootCommand(), func(cmd *cobra.Command) {
+		if cmd.Name() == "help" || cmd.Parent() != nil && cmd.Parent().Name() == "completion" || cmd.Name() == "completion" {
+			return // cobra's
+		}
+		topic := !cmd.Runnable()
+		if cmd.Short == "" || cmd.Long == "" || !topic && cmd.Example == "" {
+			t.Errorf("%s lacks a short or a long help, or an example", cmd.CommandPath())
+		}
+		if !topic && cmd.HasParent() && cmd.Annotations[exitNote] == "" {
+			t.Errorf("%s does not name its exit codes", cmd.CommandPath())
+		}
+		for line := range strings.Lines(cmd.Long + "\n" + cmd.Example) {
+			if len([]rune(strings.TrimRight(line, "\n"))) > 90 {
+				t.Errorf("%s: a line of the help is too long: %s", cmd.CommandPath(), line)
+			}
+		}
+	})
+}
+
+func TestCompletion(t *testing.T) {
+	cli(t, "completion", "bash").want(t, exitOK, "bash completion", "__start_kith")
+	cli(t, "__complete", "peers", "va").want(t, exitOK, "validate")
+	cli(t, "__complete", "nodes", "--wa").want(t, exitOK, "--watch")
+}
+
+func TestVersion(t *testing.T) {
+	cli(t, "version").want(t, exitOK, "kith 0.", "go1.")
+	if b := decode[build](t, cli(t, "version", "-json").out); b.Version == "" || b.Go == "" {
+		t.Errorf("version --json: %+v", b)
+	}
+}
+
+func TestKeygen(t *testing.T) {
+	t.Chdir(t.TempDir())
+	first, second := cli(t, "keygen"), cli(t, "keygen")
+	if first.out == second.out || !strings.HasPrefix(first.out, "kith1-") {
+		t.Errorf("the keys are %q and %q", first.out, second.out)
+	}
+	cli(t, "keygen", "-o", "key").want(t, exitOK, "wrote a new cluster key to key")
+	info, err := os.Stat("key")
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key file has %v, %v", info.Mode(), err)
+	}
+	before, _ := os.ReadFile("key")
+	cli(t, "keygen", "--output", "key").want(t, exitFailed, "--force")
+	if now, _ := os.ReadFile("key"); !bytes.Equal(before, now) {
+		t.Error("the key was overwritten")
+	}
+	if err := os.Chmod("key", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cli(t, "keygen", "--output", "key", "--force", "--json").want(t, exitOK, `"path": "key"`)
+	now, _ := os.ReadFile("key")
+	if info, _ := os.Stat("key"); bytes.Equal(before, now) || info.Mode().Perm() != 0o600 {
+		t.Errorf("after --force the file has mode %v and the old content: %v", info.Mode(), bytes.Equal(before, now))
+	}
+	cli(t, "keygen", "--output", "no/such/dir/key").want(t, exitFailed, "no/such/dir")
+}
+
+func TestTable(t *testing.T) {
+	table := newTable("A", "LONGER", "C")
+	table.add("x", cell{"dé", good}, "")
+	table.add("", "\x1b[31mevil\n", "last")
+	plainly := func(s string, _ style) string { return s }
+	if got, want := table.render(plainly), "A  LONGER     C\nx  dé\n   ?[31mevil  last\n"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	painted := table.render(func(s string, st style) string {
+		if st == plain {
+			return s
+		}
+		return "<" + s + ">"
+	})
+	if want := "<A>  <LONGER>     <C>\nx  <dé>\n   ?[31mevil  last\n"; painted != want {
+		t.Errorf("got\n%s\nwant\n%s", painted, want)
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", -time.Second: "0s", 12345 * time.Nanosecond: "10µs", 3456 * time.Microsecond: "3.5ms",
+		456789 * time.Microsecond: "457ms", 2345 * time.Millisecond: "2.3s", 34567 * time.Millisecond: "35s",
+		3 * time.Minute: "3m", 3*time.Minute + 20*time.Second: "3m20s", 30 * time.Minute: "30m",
+		5 * time.Hour: "5h0m", 5*time.Hour + 10*time.Minute + 10*time.Second: "5h10m", 72 * time.Hour: "3d",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("span(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+// TestInterrupt: what the user ends is neither a failure nor a success.
+func TestInterrupt(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, line := range []string{"nodes --api 127.0.0.1:9", "status --api 127.0.0.1:9", "demo"} {
+		var out, errs bytes.Buffer
+		code := run(ctx, strings.Fields(line), strings.NewReader(""), &out, &errs, func(string) string { return "" })
+		result{code, out.String(), errs.String()}.want(t, exitInterrupted, "interrupted")
+	}
+}

@@ -1,0 +1,194 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/membership"
+	"github.com/kith-go/kith/peers"
+)
+
+// Node is what the API needs of a node; *kith.Node satisfies it. Its watches must
+// be bounded: what a slow reader misses is left out and counted, not kept.
+type Node interface {
+	Context() context.Context
+	Status() kith.Status
+	Peers() *peers.Peers
+	Members() []membership.Member
+	WatchMembers(ctx context.Context) iter.Seq2[membership.View, error]
+	WatchPeers(ctx context.Context) iter.Seq2[peers.Change, error]
+}
+
+// Options are the choices of a [Handler]. The zero value serves this machine
+// only, without a token, and logs nothing.
+type Options struct {
+	// Token, when not empty, must come with every request, as
+	// "Authorization: Bearer TOKEN". It must not hold white space.
+	Token string
+	// Logger receives refused requests and broken streams at debug level.
+	Logger *slog.Logger
+}
+
+// Handler answers requests about one node. It is safe for concurrent use, and
+// starts no goroutine that outlives the request.
+type Handler struct {
+	node   Node
+	guard  guard
+	log    *slog.Logger
+	routes []route
+	// streams holds a token for each event stream that may run.
+	streams chan struct{}
+	// heartbeat is the pause between comments on a stream, patience how long
+	// one write may take before the reader is given up.
+	heartbeat, patience time.Duration
+}
+
+// route is one first segment of a path.
+type route struct {
+	Path    string   `json:"path"`
+	Methods []string `json:"methods"`
+	About   string   `json:"about"`
+	serve   func(*Handler, http.ResponseWriter, *http.Request)
+}
+
+const (
+	heartbeatEvery = 15 * time.Second
+	writePatience  = 10 * time.Second
+	// maxStreams bounds what idle streams may hold; each costs two goroutines
+	// and the buffers of a connection.
+	maxStreams = 256
+)
+
+// New returns a handler that answers for node.
+func New(node Node, opts Options) *Handler {
+	log := opts.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Handler{
+		node:      node,
+		guard:     newGuard(opts.Token),
+		log:       log,
+		routes:    routes(),
+		streams:   make(chan struct{}, maxStreams),
+		heartbeat: heartbeatEvery,
+		patience:  writePatience,
+	}
+}
+
+// routes is the table of the API. A route owns the whole tree below its first
+// segment; those of today have nothing below.
+func routes() []route {
+	read := []string{http.MethodGet, http.MethodHead}
+	return []route{
+		{"/", read, "this index", (*Handler).index},
+		{"/nodes", read, "who is in the cluster and who is missing; with Accept: text/event-stream, every change as it happens", (*Handler).nodes},
+		{"/peers", read, "the list of peers in force and where it came from", (*Handler).peers},
+		{"/status", read, "how this node fares, problems in words", (*Handler).status},
+	}
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	if refusal := h.guard.check(r); refusal != nil {
+		h.log.Debug("http request refused", "remote", r.RemoteAddr, "path", r.URL.Path, "reason", refusal.message)
+		refusal.write(w)
+		return
+	}
+	segment, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	i := slices.IndexFunc(h.routes, func(rt route) bool { return rt.Path == "/"+segment })
+	if i < 0 || rest != "" {
+		h.noRoute(w, r)
+		return
+	}
+	rt := h.routes[i]
+	if !slices.Contains(rt.Methods, r.Method) {
+		header.Set("Allow", strings.Join(rt.Methods, ", "))
+		writeError(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s does not answer %s; use %s", rt.Path, r.Method, strings.Join(rt.Methods, " or ")))
+		return
+	}
+	if ctx := h.node.Context(); ctx.Err() != nil {
+		writeError(w, http.StatusServiceUnavailable, fmt.Sprintf("the node has ended: %v", context.Cause(ctx)))
+		return
+	}
+	rt.serve(h, w, r)
+}
+
+func (h *Handler) noRoute(w http.ResponseWriter, r *http.Request) {
+	known := make([]string, len(h.routes))
+	for i, rt := range h.routes {
+		known[i] = rt.Methods[0] + " " + rt.Path
+	}
+	writeError(w, http.StatusNotFound, fmt.Sprintf("there is nothing at %s; the routes are: %s", r.URL.Path, strings.Join(known, ", ")))
+}
+
+func (h *Handler) index(w http.ResponseWriter, _ *http.Request) {
+	s := h.node.Status()
+	h.reply(w, index{Name: s.Name, Version: s.Version, Cluster: s.Cluster, Routes: h.routes})
+}
+
+func (h *Handler) nodes(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && wantsEvents(r) {
+		h.streamNodes(w, r)
+		return
+	}
+	h.reply(w, mergeNodes(h.node.Status(), h.node.Peers(), h.node.Members()))
+}
+
+func (h *Handler) peers(w http.ResponseWriter, _ *http.Request) {
+	h.reply(w, newPeers(h.node.Status(), h.node.Peers()))
+}
+
+func (h *Handler) status(w http.ResponseWriter, _ *http.Request) {
+	h.reply(w, newStatus(h.node.Status(), time.Now()))
+}
+
+// reply writes v as JSON.
+func (h *Handler) reply(w http.ResponseWriter, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		h.log.Error("http reply cannot be encoded", "error", err)
+		writeError(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	writeJSON(w, http.StatusOK, body)
+}
+
+func writeError(w http.ResponseWriter, code int, message string) {
+	// A struct of one string always encodes: invalid UTF-8 is replaced.
+	body, _ := json.Marshal(problem{message})
+	writeJSON(w, code, body)
+}
+
+func writeJSON(w http.ResponseWriter, code int, body []byte) {
+	body = append(body, '\n')
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(code)
+	w.Write(body) // the client's end is all that can fail here, and it knows
+}
+
+// wantsEvents reports whether the client asks for server-sent events.
+func wantsEvents(r *http.Request) bool {
+	for _, accept := range r.Header.Values("Accept") {
+		for kind := range strings.SplitSeq(accept, ",") {
+			kind, _, _ = strings.Cut(kind, ";")
+			if strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
+				return true
+			}
+		}
+	}
+	return false
+}

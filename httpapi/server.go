@@ -1,0 +1,129 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// DefaultAddr is where an agent serves the API unless told otherwise.
+const DefaultAddr = "127.0.0.1:2033"
+
+const (
+	headerTimeout   = 5 * time.Second
+	requestTimeout  = 30 * time.Second
+	idleTimeout     = 2 * time.Minute
+	shutdownTimeout = 3 * time.Second
+	maxHeaderBytes  = 16 << 10
+)
+
+// ErrExposed is the refusal to serve other machines without a token.
+var ErrExposed = errors.New("httpapi: refusing to serve other machines without a token")
+
+// Listen opens a TCP listener for the API at addr, "host:port"; port 0 picks a
+// free one. Without a token the address must be on the loopback, otherwise the
+// error is [ErrExposed]. ctx bounds the look-up of a host name.
+func Listen(ctx context.Context, addr, token string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("httpapi: %q is not an address to listen on (want host:port, such as %s): %w", addr, DefaultAddr, err)
+	}
+	if token == "" {
+		// The very address that was looked up is bound, so that a name cannot
+		// mean something else a moment later.
+		ip, err := loopbackOf(ctx, host)
+		if err != nil {
+			return nil, fmt.Errorf("%w at %s: %v; listen on %s, or set a token (kith agent: --http-token-file)", ErrExposed, addr, err, DefaultAddr)
+		}
+		addr = net.JoinHostPort(ip.String(), port)
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("httpapi: cannot listen on %s: %w", addr, err)
+	}
+	return ln, nil
+}
+
+// loopbackOf returns the loopback address that host means, or an error that
+// says what it means instead.
+func loopbackOf(ctx context.Context, host string) (netip.Addr, error) {
+	if host == "" {
+		return netip.Addr{}, errors.New("an empty host means every interface")
+	}
+	ips := []netip.Addr{}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		ips = append(ips, ip)
+	} else if ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
+		return netip.Addr{}, err
+	}
+	var first netip.Addr
+	for _, ip := range ips {
+		if ip = ip.Unmap(); !ip.IsLoopback() {
+			return netip.Addr{}, fmt.Errorf("%s is not a loopback address", ip)
+		}
+		if !first.IsValid() || ip.Is4() && !first.Is4() {
+			first = ip
+		}
+	}
+	if !first.IsValid() {
+		return netip.Addr{}, fmt.Errorf("%s has no address", host)
+	}
+	return first, nil
+}
+
+// Serve answers requests on ln with h until ctx is done, then ends the event
+// streams, waits a few seconds for requests under way, closes ln and returns
+// nil. An error says why it ended earlier. Like [Listen] it refuses a listener
+// that other machines reach when h has no token.
+func Serve(ctx context.Context, ln net.Listener, h *Handler) error {
+	if addr, ok := ln.Addr().(*net.TCPAddr); ok && h.guard.open && !addr.IP.IsLoopback() {
+		ln.Close()
+		return fmt.Errorf("%w at %s; listen on %s, or set a token", ErrExposed, addr, DefaultAddr)
+	}
+	requests, endStreams := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer endStreams(errShutdown)
+	var conns sync.WaitGroup
+	srv := &http.Server{
+		Handler:           h,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      requestTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				conns.Add(1)
+			case http.StateClosed, http.StateHijacked:
+				conns.Done()
+			}
+		},
+		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	defer conns.Wait()
+	select {
+	case err := <-served:
+		srv.Close()
+		endStreams(errShutdown)
+		return fmt.Errorf("httpapi: serving %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	endStreams(errShutdown)
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if srv.Shutdown(patience) != nil {
+		srv.Close() // somebody did not finish in time
+	}
+	<-served
+	return nil
+}

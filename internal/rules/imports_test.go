@@ -1,0 +1,130 @@
+package rules
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/kith-go/kith"
+
+// layers lists, for each package, which of ours it may import. A package that
+// is missing here fails the test, so that adding one means deciding.
+var layers = map[string][]string{
+	"peers":            {},
+	"kithtest/memnet":  {},
+	"internal/secret":  {},
+	"internal/rules":   {},
+	"internal/link":    {"internal/secret"},
+	"membership":       {},
+	".":                {"internal/link", "internal/secret", "membership", "peers"},
+	"httpapi":          {".", "membership", "peers"},
+	"kithtest":         {".", "kithtest/memnet", "membership", "peers"},
+	"cmd/kith":         {".", "httpapi", "internal/secret", "membership", "peers"},
+	"examples/replica": {".", "membership", "peers"},
+}
+
+// onlyIn lists dependencies with a strong flavour and the one room of each.
+var onlyIn = map[string]string{
+	"github.com/hashicorp/":        "membership",
+	"github.com/fsnotify/fsnotify": "peers",
+	"github.com/spf13/cobra":       "cmd/kith",
+	"go.etcd.io/raft":              "internal/consensus",
+	"github.com/pebbe/zmq4":        "transport/zmq",
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+// packages lists the packages of the module with their imports, tests left out.
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...")
+	out, err := cmd.Output()
+	if err != nil {
+		if e, ok := errors.AsType[*exec.ExitError](err); ok {
+			t.Fatalf("go list: %v\n%s", err, e.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var all []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// room is the directory of an import path of ours, "." for the root.
+func room(importPath string) (string, bool) {
+	if importPath == module {
+		return ".", true
+	}
+	return strings.CutPrefix(importPath, module+"/")
+}
+
+func TestImportsPointDownwards(t *testing.T) {
+	for _, p := range packages(t) {
+		name, _ := room(p.ImportPath)
+		allowed, known := layers[name]
+		if !known {
+			t.Errorf("package %s is in no layer: add it to layers, with what it may import", name)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if other, ours := room(imported); ours && !slices.Contains(allowed, other) {
+				t.Errorf("%s imports %s, which is not below it", name, other)
+			}
+			for prefix, home := range onlyIn {
+				if strings.HasPrefix(imported, prefix) && name != home {
+					t.Errorf("%s imports %s, which belongs in %s alone", name, imported, home)
+				}
+			}
+		}
+	}
+}
+
+// TestLayersHaveNoCycle: the table itself must be a hierarchy.
+func TestLayersHaveNoCycle(t *testing.T) {
+	var visit func(name string, path []string)
+	visit = func(name string, path []string) {
+		if slices.Contains(path, name) {
+			t.Fatalf("cycle: %s", strings.Join(append(path, name), " → "))
+		}
+		for _, below := range layers[name] {
+			visit(below, append(path, name))
+		}
+	}
+	for name := range layers {
+		visit(name, nil)
+	}
+}
+
+// TestLibraryLeavesTheProcessAlone: no exits, signals, flags or globals of
+// others in anything but the command.
+func TestLibraryLeavesTheProcessAlone(t *testing.T) {
+	for _, p := range packages(t) {
+		name, _ := room(p.ImportPath)
+		if strings.HasPrefix(name, "cmd/") || strings.HasPrefix(name, "examples/") {
+			continue
+		}
+		for _, banned := range []string{"os/signal", "flag", "expvar", "unsafe"} {
+			if slices.Contains(p.Imports, banned) {
+				t.Errorf("%s imports %s: that is the program's business", name, banned)
+			}
+		}
+		if slices.Contains(p.Imports, "testing") && !strings.HasPrefix(name, "kithtest") {
+			t.Errorf("%s imports testing outside of a test", name)
+		}
+	}
+}
