@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/kith-go/kith/internal/leak"
 
 	"github.com/kith-go/kith"
 	"github.com/kith-go/kith/kithtest"
@@ -21,7 +21,7 @@ import (
 	"github.com/kith-go/kith/peers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // lonely gives the test a working directory, a home and an environment in which
 // no peers file, key or state is to be found, and returns the directory.

@@ -2,11 +2,13 @@ package kith
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
@@ -27,7 +29,7 @@ type Status struct {
 	Encrypted bool
 
 	// PeersPath is the peers file, "" without one. PeersLoaded is when the list
-	// in force took effect; PeersError why newer content did not, "" if it did.
+	// in force took effect, zero for a node that has none; PeersError why newer content did not, "" if it did.
 	PeersPath   string
 	PeersLoaded time.Time
 	PeersError  string
@@ -83,6 +85,9 @@ func (n *Node) Status() Status {
 	if s.PeersLoaded, err = n.list.state(); err != nil {
 		s.PeersError = err.Error()
 	}
+	if run.path == "" && n.cfg.Peers == nil {
+		s.PeersLoaded = time.Time{}
+	}
 	if syncer != nil {
 		s.Sync = new(syncer.State())
 	}
@@ -128,13 +133,23 @@ func (n *Node) missing() []MissingPeer {
 		if i >= 0 {
 			t := tries[i]
 			out.Attempts, out.LastTry, out.NextTry = t.Attempts, t.LastTry, t.NextTry
-			if t.LastError != nil {
-				out.LastError = t.LastError.Error()
-			}
+			out.LastError = shortly(t.LastError)
 		}
 		missing = append(missing, out)
 	}
 	return missing
+}
+
+// shortly is the text of err without the name and address of a peer that are
+// told beside it.
+func shortly(err error) string {
+	if p, ok := errors.AsType[*link.PeerError](err); ok {
+		return p.Cause()
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func (n *Node) problems(s Status, members []membership.Member) []string {

@@ -43,6 +43,8 @@ func explain(err error) error {
 		return &membership.NameTakenError{Name: r.Name, Holder: r.Addr, HolderIncarnation: membership.Incarnation(r.Incarnation)}
 	case link.CodeNamePending:
 		return fmt.Errorf("%w: %w", membership.ErrNamePending, err)
+	case link.CodeLeaving:
+		return membership.ErrLeaving
 	}
 	return err
 }

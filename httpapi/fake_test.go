@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/kith-go/kith/internal/leak"
 
 	"github.com/kith-go/kith"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 var _ Node = (*kith.Node)(nil)
 

@@ -4,14 +4,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/kith-go/kith/internal/leak"
 
 	"github.com/kith-go/kith/kithtest"
 	"github.com/kith-go/kith/kithtest/memnet"
 	"github.com/kith-go/kith/membership"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 func TestLoopback(t *testing.T) {
 	c := kithtest.Start(t, 3, kithtest.Options{})

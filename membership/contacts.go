@@ -40,7 +40,7 @@ const (
 // doubling from 250 ms to 15 s, less up to a quarter of random jitter, so that a
 // cluster that lost a switch does not redial in step.
 func retryAfter(n int, err error) time.Duration {
-	if errors.Is(err, ErrNamePending) {
+	if errors.Is(err, ErrNamePending) || errors.Is(err, ErrLeaving) {
 		return pendingRetry
 	}
 	d := slowestRetry
@@ -81,6 +81,17 @@ func (c *contactBook) set(contacts []Contact) {
 		next[contact.Name] = &ContactState{Contact: contact}
 	}
 	c.entries = next
+	c.nudge()
+}
+
+// lost has the contact called name looked for: at once if it failed, after a
+// moment if it left, since it is perhaps still busy with its goodbye.
+func (c *contactBook) lost(name string, left bool, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.entries[name]; s != nil && left {
+		s.NextTry = now.Add(pendingRetry)
+	}
 	c.nudge()
 }
 
@@ -212,7 +223,8 @@ func (e *engine) try(ctx context.Context, contact Contact) error {
 		return nil
 	}
 	e.reached(contact.Name, err)
-	// Loud at first, then now and then: it may take days.
+	// Loud at first, then now and then: it may take days. That it left, or is
+	// unreachable, was told when it was.
 	if failures > 0 && failures&(failures-1) == 0 {
 		e.log.Info("cannot reach peer", "peer", contact.Name, "addr", contact.Addr, "attempts", failures, "error", err)
 	}

@@ -47,8 +47,8 @@ type engine struct {
 	joined    chan struct{} // closed when the first contact is met
 	joinOnce  sync.Once
 	turn      chan struct{} // one join at a time
-	settled   atomic.Bool // the first round is over
-	goodbye   atomic.Bool // this node is leaving
+	settled   atomic.Bool   // the first round is over
+	goodbye   atomic.Bool   // this node is leaving
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -242,7 +242,7 @@ func (e *engine) refresh() {
 	for _, c := range changes {
 		e.tell(c)
 		if c.Kind == Failed || c.Kind == Left {
-			e.g.contacts.nudge()
+			e.g.contacts.lost(c.Member.Name, c.Kind == Left, c.Member.Since)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kith-go/kith/internal/leak"
 	"github.com/spf13/cobra"
-	"go.uber.org/goleak"
 )
 
 // beKith makes the test binary run as kith, so that tests have a real program to
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(beKith) != "" {
 		main()
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 // result is how a command line ended.

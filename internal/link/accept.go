@@ -58,7 +58,11 @@ func (l *Link) serve(raw net.Conn) {
 	if err != nil {
 		raw.Close()
 		if l.ctx.Err() == nil {
-			l.report(slog.LevelWarn, hello.Name, "refused a connection on the control port", &PeerError{hello.Name, raw.RemoteAddr().String(), err})
+			level := slog.LevelWarn
+			if r, ok := errors.AsType[*Refusal](err); ok && (r.Code == CodeLeaving || r.Code == CodeNamePending) {
+				level = slog.LevelDebug // passes by itself
+			}
+			l.report(level, hello.Name, "refused a connection on the control port", &PeerError{hello.Name, raw.RemoteAddr().String(), err})
 		}
 		return
 	}

@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 )
 
@@ -75,9 +76,18 @@ type PeerError struct {
 // Error names the peer, its address and the cause.
 func (e *PeerError) Error() string {
 	if e.Name == "" {
-		return fmt.Sprintf("link: %s: %v", e.Addr, e.Err)
+		return fmt.Sprintf("link: %s: %s", e.Addr, e.Cause())
 	}
-	return fmt.Sprintf("link: %s at %s: %v", e.Name, e.Addr, e.Err)
+	return fmt.Sprintf("link: %s at %s: %s", e.Name, e.Addr, e.Cause())
+}
+
+// Cause returns the text of the cause, without an address where that would
+// only repeat Addr.
+func (e *PeerError) Cause() string {
+	if op, ok := e.Err.(*net.OpError); ok && op.Op == "dial" && op.Addr != nil && op.Addr.String() == e.Addr {
+		return op.Err.Error()
+	}
+	return e.Err.Error()
 }
 
 // Unwrap returns the cause.

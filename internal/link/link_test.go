@@ -14,12 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/kith-go/kith/internal/leak"
 
 	"github.com/kith-go/kith/internal/secret"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // open starts a link on loopback. Streams that arrive are echoed, packets are
 // sent to the channel.

@@ -1,0 +1,110 @@
+package peers
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+const (
+	fileName  = "peers.json"
+	envPath   = "PEERS_PATH"
+	kithDir   = "kith"
+	legacyDir = "fluidfs"
+)
+
+// Path returns the recommended location to store a peers.json file for external
+// services to use: $PEERS_PATH if it is set, otherwise
+// $HOME/.fluidfs/peers.json, and without a home directory
+// /etc/fluidfs/peers.json. It does not look at the disk.
+func Path() string {
+	if path := os.Getenv(envPath); path != "" {
+		return path
+	}
+	if path := userPath(legacyDir); path != "" {
+		return path
+	}
+	return systemPath(legacyDir)
+}
+
+// SearchPaths returns the places where [Find] looks for the peers file, most
+// important first: $PEERS_PATH alone if it is set, otherwise the places in the
+// package documentation. Places that cannot exist, such as those below an unset
+// $HOME, are left out. The slice belongs to the caller.
+func SearchPaths() []string {
+	if path := os.Getenv(envPath); path != "" {
+		return []string{path}
+	}
+	return standardPaths()
+}
+
+// Find returns the first of [SearchPaths] that exists, whatever it contains.
+// If there is none, the error names the places and matches [fs.ErrNotExist]; a
+// place that cannot be examined is an error too, rather than skipped. Unlike
+// [Load], Find looks nowhere else if $PEERS_PATH names no file.
+func Find() (string, error) {
+	paths := SearchPaths()
+	path, err := firstExisting(paths)
+	if errors.Is(err, fs.ErrNotExist) && os.Getenv(envPath) != "" {
+		return "", fmt.Errorf("peers: $%s names %s, which does not exist: create it, or unset $%s: %w",
+			envPath, paths[0], envPath, fs.ErrNotExist)
+	}
+	return path, err
+}
+
+// firstExisting returns the first of the paths at which there is something.
+func firstExisting(paths []string) (string, error) {
+	for _, path := range paths {
+		_, err := os.Stat(path)
+		if err == nil {
+			return path, nil
+		}
+		// A file in place of a directory on the way is an absence as well.
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			return "", fmt.Errorf("peers: cannot look for a peers file: %w", err)
+		}
+	}
+	return "", fmt.Errorf("peers: there is no peers file: create one of %s: %w",
+		strings.Join(paths, ", "), fs.ErrNotExist)
+}
+
+// lookupPaths returns every place where [Load] looks. Other than [Find] it
+// goes on after a $PEERS_PATH that cannot be loaded, as it always has.
+func lookupPaths() []string {
+	if path := os.Getenv(envPath); path != "" {
+		return slices.Insert(standardPaths(), 0, path)
+	}
+	return standardPaths()
+}
+
+func standardPaths() []string {
+	paths := make([]string, 0, 6)
+	if wd, err := os.Getwd(); err == nil {
+		paths = append(paths, filepath.Join(wd, fileName))
+	}
+	for _, dir := range []string{kithDir, legacyDir} {
+		if path := userPath(dir); path != "" {
+			paths = append(paths, path)
+		}
+	}
+	return append(paths, systemPath(kithDir), systemPath(legacyDir))
+}
+
+// userPath returns the place in the user's home directory, empty if there is
+// none.
+func userPath(dir string) string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, "."+dir, fileName)
+}
+
+func systemPath(dir string) string {
+	return filepath.Join(string(filepath.Separator), "etc", dir, fileName)
+}
