@@ -64,34 +64,21 @@ func (b *board) update(next []Member, now time.Time) []Change {
 }
 
 // kindOf names the step from prev (zero: not known before) to next, or 0 when
-// there is none worth telling.
+// there is none.
 func kindOf(prev, next Member) ChangeKind {
-	first := prev.Status == 0
-	switch next.Status {
-	case StatusLeaving:
-		if prev.Status != StatusLeaving {
-			return Leaving
-		}
-	case StatusLeft:
-		if prev.Status != StatusLeft {
-			return Left
-		}
-	case StatusFailed:
-		if prev.Status != StatusFailed {
-			return Failed
-		}
-	case StatusAlive:
-		switch {
-		case first:
-			return Joined
-		case prev.Status == StatusLeft || prev.Status == StatusFailed:
-			return Returned
-		case prev.Incarnation != next.Incarnation:
-			return Restarted
-		case prev.Status != StatusAlive || prev.PID != next.PID || prev.Addr != next.Addr ||
-			prev.Version != next.Version || !maps.Equal(prev.Tags, next.Tags):
-			return Updated
-		}
+	alive := next.Status == StatusAlive
+	switch {
+	case prev.Status != next.Status && !alive:
+		return map[Status]ChangeKind{StatusLeaving: Leaving, StatusLeft: Left, StatusFailed: Failed}[next.Status]
+	case alive && prev.Status == 0:
+		return Joined
+	case alive && (prev.Status == StatusLeft || prev.Status == StatusFailed):
+		return Returned
+	case alive && prev.Incarnation != next.Incarnation:
+		return Restarted
+	case prev.Status != next.Status || prev.Incarnation != next.Incarnation || prev.PID != next.PID ||
+		prev.Addr != next.Addr || prev.Version != next.Version || !maps.Equal(prev.Tags, next.Tags):
+		return Updated
 	}
 	return 0
 }
