@@ -66,7 +66,7 @@ func (p *Peer) Endpoint(dns bool) string {
 
 // IsLocal returns true if the peer has the same host name as the system.
 // Because either name can be fully qualified, only the parts before the first
-// dot are compared unless both are. A peer without a host name is not local.
+// dot are compared. A peer without a host name is not local.
 func (p *Peer) IsLocal() bool {
 	hostname, err := os.Hostname()
 	return err == nil && p.isOn(hostname)
@@ -77,12 +77,9 @@ func (p *Peer) isOn(hostname string) bool {
 	if p == nil || p.Hostname == "" || hostname == "" {
 		return false
 	}
-	mine, mineDomain, _ := strings.Cut(p.Hostname, ".")
-	theirs, theirDomain, _ := strings.Cut(hostname, ".")
-	if mineDomain != "" && theirDomain != "" {
-		return p.Hostname == hostname
-	}
-	return mine == theirs
+	mine, _, _ := strings.Cut(p.Hostname, ".")
+	theirs, _, _ := strings.Cut(hostname, ".")
+	return mine != "" && mine == theirs
 }
 
 // ZMQEndpoint returns an endpoint to bind or connect on specifically for the

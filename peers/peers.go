@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// ErrNotFound is matched by the errors of [Peers.Get], [Peers.Remove] and
-// [Peers.Update] when the list has no peer of the given name.
+// ErrNotFound is matched by the errors of [Peers.Get], [Peers.Localhost],
+// [Peers.Remove] and [Peers.Update] when the list has no such peer.
 var ErrNotFound = errors.New("no peer of this name")
 
 // Peers is a collection of network hosts or processes that can be communicated

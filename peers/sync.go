@@ -28,8 +28,8 @@ func Sync() (*Peers, error) {
 	return SyncFrom(url, key)
 }
 
-// SyncEnv returns what the environment says about synchronization, an error if
-// either is not set:
+// SyncEnv returns what the environment says about synchronization, with an error
+// if either is not set; without a URL, which is empty then, nobody asked for it:
 //
 //   - $PEERS_SYNC_URL: url endpoint for the GET request
 //   - $PEERS_SYNC_APIKEY: key to add to the headers as X-Api-Key

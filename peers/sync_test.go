@@ -41,6 +41,9 @@ func TestSync(t *testing.T) {
 	})
 	t.Setenv("PEERS_SYNC_URL", server.URL+"/peers")
 	t.Setenv("PEERS_SYNC_APIKEY", "secret")
+	if url, key, err := SyncEnv(); err != nil || url != server.URL+"/peers" || key != "secret" {
+		t.Errorf("the environment says %q, %q, %v", url, key, err)
+	}
 	list, err := Sync()
 	if err != nil || string(encoded(t, list)) != file {
 		t.Errorf("synchronized %+v, %v", list, err)
