@@ -113,6 +113,9 @@ func (e *engine) config() *serf.Config {
 	ml.GossipInterval = 100 * time.Millisecond
 	ml.PushPullInterval = 15 * time.Second
 	ml.TCPTimeout = 5 * time.Second
+	// An LZW table per packet was a third of the cost of gossip, garbage
+	// included, and probes do not compress.
+	ml.EnableCompression = false
 	// A failed node's name is free for another address at once: that two live
 	// ones do not share it is seen to elsewhere.
 	ml.DeadNodeReclaimTime = time.Nanosecond
