@@ -118,7 +118,7 @@ func contacts(list *peers.Peers, self string) []membership.Contact {
 
 // choose works out the place that list asks for.
 func (n *Node) choose(ctx context.Context, list *peers.Peers, self *peers.Peer, path string, old *run) (place, error) {
-	p := place{self: self, cluster: n.cfg.clusterName(list), path: path, bind: bindAddress(self)}
+	p := place{self: self, cluster: n.cfg.clusterName(list), path: path}
 	var err error
 	if old != nil && old.path == path {
 		p.key = old.key // changing it would cut the node off from the others
@@ -128,8 +128,11 @@ func (n *Node) choose(ctx context.Context, list *peers.Peers, self *peers.Peer, 
 	if err := n.cfg.checkBind(self, p.key, path); err != nil {
 		return p, err
 	}
-	p.advertise, err = n.cfg.address(ctx, self)
-	return p, err
+	if p.advertise, err = n.cfg.address(ctx, self); err != nil {
+		return p, err
+	}
+	p.bind = bindAddress(self, p.advertise)
+	return p, nil
 }
 
 func (n *Node) makeDir(name string, peers int) error {

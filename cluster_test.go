@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -85,8 +87,53 @@ func TestEditedFile(t *testing.T) {
 			break
 		}
 	}
+	if s := charlie.Status(); s.Healthy() || !strings.Contains(s.Problems[0], "not in the list") {
+		t.Errorf("it does not say that it is not listed: %q", s.Problems)
+	}
 	if charlie.Context().Err() != nil || find(charlie, "alpha").Status != membership.StatusAlive {
 		t.Error("a node taken off the list fell over")
+	}
+}
+
+// TestMoveToAPortInUse: the list in force stays, Status says why, and the node
+// moves when the port is free.
+func TestMoveToAPortInUse(t *testing.T) {
+	dir := lonely(t)
+	path := filepath.Join(dir, "peers.json")
+	list := onLoopback(t, "alpha")
+	dump(t, list, path)
+	alpha := start(t, kith.Config{})
+	before := alpha.Status().ControlAddr
+	squatter, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer squatter.Close()
+	taken := netip.MustParseAddrPort(squatter.Addr().String())
+	list.Update("alpha", func(p *peers.Peer) { p.ControlPort = taken.Port() })
+	dump(t, list, path)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, err := range alpha.WatchPeers(ctx) {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	if s := alpha.Status(); s.Healthy() || !strings.Contains(s.PeersError, taken.String()) || s.ControlAddr != before {
+		t.Errorf("it listens on %v and says %q", s.ControlAddr, s.PeersError)
+	}
+	squatter.Close()
+	await(t, alpha, "itself at the new port", func(v membership.View) bool {
+		m, _ := v.Find("alpha")
+		return m.Addr == taken
+	})
+	for range alpha.WatchPeers(ctx) {
+		if alpha.Status().Healthy() {
+			break
+		}
+	}
+	if s := alpha.Status(); !s.Healthy() || s.ControlAddr != taken {
+		t.Errorf("after the move it listens on %v and says %q", s.ControlAddr, s.Problems)
 	}
 }
 

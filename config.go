@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/secret"
@@ -207,5 +208,9 @@ func (c Config) address(ctx context.Context, self *peers.Peer) (netip.Addr, erro
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("kith: the address of %s: cannot resolve %q: %w; set ip_address in the peers file", self.Name, self.Host(), err)
 	}
-	return ips[0].Unmap(), nil
+	// All nodes should choose alike, and IPv4 is the safer guess.
+	if i := slices.IndexFunc(ips, func(ip netip.Addr) bool { return ip.Unmap().Is4() }); i >= 0 {
+		return ips[i].Unmap(), nil
+	}
+	return ips[0], nil
 }

@@ -384,6 +384,16 @@ func TestMissingAndBadFiles(t *testing.T) {
 	}
 }
 
+func TestOddNames(t *testing.T) {
+	lonely(t)
+	for _, name := range []string{"a b", "ä", "x/y", strings.Repeat("n", 200), "\x00"} {
+		if node, err := kith.Start(t.Context(), kith.Config{Name: name}); err == nil {
+			node.Close()
+			t.Errorf("the name %q was accepted", name)
+		}
+	}
+}
+
 func TestConfigFaultsAllAtOnce(t *testing.T) {
 	_, err := kith.Start(t.Context(), kith.Config{
 		Peers: &peers.Peers{}, PeersPath: "x", Cluster: strings.Repeat("c", 256), Key: "k",

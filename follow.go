@@ -66,8 +66,12 @@ func (n *Node) openNothing() (source, *peers.Peers, error) {
 		_, err := peers.Find()
 		return source{}, nil, fmt.Errorf("kith: %w", err)
 	}
+	list, err := alone(n.cfg.Name)
+	if err != nil {
+		return source{}, nil, err
+	}
 	n.log.Info("no peers file: a cluster of one, in memory, on loopback, until one appears", "looked_in", places)
-	return source{changes: peers.WatchWith(n.work, peers.WatchOptions{}, places...)}, alone(n.cfg.Name), nil
+	return source{changes: peers.WatchWith(n.work, peers.WatchOptions{}, places...)}, list, nil
 }
 
 // openSync makes the URL the source and the peers file its last good copy, which
@@ -96,11 +100,19 @@ func (n *Node) openSync(ctx context.Context, url, apikey, path string) (source, 
 	return source{path: path, changes: s.Updates(n.work)}, list, nil
 }
 
-// follow puts every new list in force until the node ends.
+// edition is a list that the source came with, and the file it stands in.
+type edition struct {
+	list *peers.Peers
+	path string
+}
+
+// follow reads the source until the node ends.
 func (n *Node) follow(src source) {
 	if src.changes == nil {
 		return
 	}
+	newest := make(chan edition, 1)
+	n.wg.Go(func() { n.obey(newest) })
 	for change, err := range src.changes {
 		path := src.path
 		if path == "" {
@@ -115,27 +127,57 @@ func (n *Node) follow(src source) {
 			n.log.Warn("the newest list of peers is not usable, the one in force stays", "error", err)
 			n.list.fail(err)
 		default:
-			n.adopt(change.Current, path)
+			select { // one that was not yet looked at is outdated
+			case <-newest:
+			default:
+			}
+			newest <- edition{change.Current, path}
+		}
+	}
+}
+
+const (
+	firstReapply   = time.Second
+	slowestReapply = 30 * time.Second
+)
+
+// obey puts each edition in force. It tries one that cannot be again, since a
+// name may resolve and a port be free a moment later.
+func (n *Node) obey(newest <-chan edition) {
+	var current edition
+	pause := firstReapply
+	again := time.NewTimer(0)
+	again.Stop()
+	defer again.Stop()
+	for {
+		select {
+		case <-n.work.Done():
+			return
+		case current = <-newest:
+			pause = firstReapply
+		case <-again.C:
+			pause = min(2*pause, slowestReapply)
+		}
+		again.Stop()
+		if err := n.adopt(current.list, current.path); err != nil {
+			again.Reset(pause)
 		}
 	}
 }
 
 // adopt puts a list in force or notes why it cannot be.
 func (n *Node) adopt(list *peers.Peers, path string) error {
-	diff := n.list.get().Diff(list)
 	ctx, cancel := context.WithTimeout(n.work, applyTimeout)
 	defer cancel()
 	if err := n.apply(ctx, list, path); err != nil {
-		if n.work.Err() == nil {
+		if n.work.Err() == nil && n.list.fail(err) {
 			n.log.Error("the newest list of peers cannot be followed, the one in force stays", "error", err)
-			n.list.fail(err)
 		}
 		return err
 	}
-	if !diff.Empty() {
+	if diff := n.list.set(list, time.Now()); !diff.Empty() {
 		n.log.Info("the list of peers changed", "path", path, "diff", diff.String())
 	}
-	n.list.set(list, time.Now())
 	return nil
 }
 

@@ -91,7 +91,7 @@ func ownAddresses() []netip.Addr {
 }
 
 // alone makes the list for a node without one: itself, on loopback.
-func alone(name string) *peers.Peers {
+func alone(name string) (*peers.Peers, error) {
 	if name == "" {
 		host, _ := os.Hostname()
 		name, _, _ = strings.Cut(host, ".")
@@ -99,6 +99,11 @@ func alone(name string) *peers.Peers {
 	if name == "" {
 		name = "local"
 	}
-	self := &peers.Peer{PID: 1, Name: name, IPAddr: "127.0.0.1"}
-	return &peers.Peers{Peers: []*peers.Peer{self}}
+	self := &peers.Peer{PID: 1, Name: name, IPAddr: "127.0.0.1", Port: 1}
+	list := &peers.Peers{Peers: []*peers.Peer{self}}
+	if err := list.Validate(); err != nil { // of the name, the rest is right
+		return nil, fmt.Errorf("kith: Config.Name: %w", err)
+	}
+	self.Port = 0 // chosen when something listens
+	return list, nil
 }

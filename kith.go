@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -257,13 +258,13 @@ func newIncarnation() membership.Incarnation {
 	return membership.NewIncarnation(time.Now(), rand.Uint64())
 }
 
-// bindAddress is what self's control port listens on: its own address on
-// loopback, else all of this host's, since an address that others dial may not
-// be one that this host knows itself by.
-func bindAddress(self *peers.Peer) string {
+// bindAddress is what self's control port listens on: the address that others
+// dial if that is on loopback, else all of this host's, since an address that
+// others dial may not be one that this host knows itself by.
+func bindAddress(self *peers.Peer, advertise netip.Addr) string {
 	host := ""
 	if self.IsLoopback() {
-		host = self.Host()
+		host = advertise.String()
 	}
 	return net.JoinHostPort(host, fmt.Sprint(self.Control()))
 }

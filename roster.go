@@ -3,6 +3,7 @@ package kith
 import (
 	"context"
 	"iter"
+	"reflect"
 	"sync"
 	"time"
 
@@ -36,15 +37,26 @@ func (r *roster) state() (since time.Time, err error) {
 	return r.since, r.err
 }
 
-// set puts list in force; the roster keeps a copy.
-func (r *roster) set(list *peers.Peers, now time.Time) {
+// set puts list in force, of which the roster keeps a copy, and returns how it
+// differs from the one before.
+func (r *roster) set(list *peers.Peers, now time.Time) (diff peers.Diff) {
 	list = list.Clone()
-	r.change(func() { r.list, r.since, r.err = list, now, nil })
+	r.change(func() {
+		diff = r.list.Diff(list)
+		r.list, r.since, r.err = list, now, nil
+	})
+	return diff
 }
 
-// fail notes why the newest content of the source is not in force.
-func (r *roster) fail(err error) {
-	r.change(func() { r.err = err })
+// fail notes why the newest content of the source is not in force, and reports
+// whether that is news.
+func (r *roster) fail(err error) (news bool) {
+	r.change(func() {
+		if news = r.err == nil || r.err.Error() != err.Error(); news {
+			r.err = err
+		}
+	})
+	return news
 }
 
 func (r *roster) close(err error) {
@@ -75,7 +87,8 @@ func (r *roster) watch(ctx context.Context) iter.Seq2[peers.Change, error] {
 				return
 			}
 			diff := previous.Diff(list)
-			if version != seen && (previous == nil || !diff.Empty() || err != told) {
+			news := previous == nil || !diff.Empty() || err != told || !reflect.DeepEqual(previous.Info, list.Info)
+			if version != seen && news {
 				change := peers.Change{Path: list.Source(), Previous: previous, Current: list, Diff: diff}
 				if !yield(change, err) {
 					return

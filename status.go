@@ -164,6 +164,9 @@ func (n *Node) problems(s Status, members []membership.Member) []string {
 	if s.Sync != nil && s.Sync.LastError != "" {
 		tell("%s does not deliver the list of peers (%s old): %s", s.Sync.URL, s.Sync.Age.Round(time.Second), s.Sync.LastError)
 	}
+	if !listed(n.list.get(), s.Name) {
+		tell("%s is not in the list of peers any more: stop it, or put it back", s.Name)
+	}
 	for _, m := range s.Missing {
 		was := "was never seen"
 		if m.Status != 0 {

@@ -201,22 +201,26 @@ func growBuffer(udp net.PacketConn) {
 	}
 }
 
-// throttle lets the same report through once a minute.
+// throttle lets the same report through once a minute, and few in all: strangers
+// choose what they are about, and how many they are.
 type throttle struct {
-	mu   sync.Mutex
-	last map[string]time.Time
+	mu    sync.Mutex // guards all below
+	since time.Time
+	told  map[string]bool // in the minute since then
 }
+
+const reportsPerMinute = 20
 
 func (t *throttle) allow(key string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if last, ok := t.last[key]; ok && now.Sub(last) < time.Minute {
+	if t.told == nil || now.Sub(t.since) >= time.Minute {
+		t.since, t.told = now, make(map[string]bool)
+	}
+	if t.told[key] || len(t.told) >= reportsPerMinute {
 		return false
 	}
-	if len(t.last) >= 256 || t.last == nil { // strangers choose the keys: stay small
-		t.last = make(map[string]time.Time)
-	}
-	t.last[key] = now
+	t.told[key] = true
 	return true
 }
 
