@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/kith-go/kith/internal/link"
@@ -72,14 +74,15 @@ func (n *Node) apply(ctx context.Context, list *peers.Peers, path string) error 
 	if err != nil {
 		return err
 	}
+	if err := n.makeDir(self.Name, len(list.Peers)); err != nil {
+		return err
+	}
 	if old != nil && old.same(next) {
 		n.settle(&run{place: next, link: old.link, id: old.id})
 		n.gossip.SetContacts(others)
 		return nil
 	}
-	if err := n.makeDir(self.Name, len(list.Peers)); err != nil {
-		return err
-	}
+	n.warnOfAddress(list, next)
 	if old == nil {
 		n.gossip.SetContacts(others)
 		return n.rise(ctx, next, newIncarnation())
@@ -135,7 +138,27 @@ func (n *Node) choose(ctx context.Context, list *peers.Peers, self *peers.Peer, 
 	return p, nil
 }
 
+// warnOfAddress tells of addresses that work for this node and for nobody else,
+// or the other way round.
+func (n *Node) warnOfAddress(list *peers.Peers, p place) {
+	switch remote := slices.ContainsFunc(list.Peers, func(p *peers.Peer) bool { return !p.IsLoopback() }); {
+	case p.advertise.IsLoopback() && remote && len(list.Peers) > 1:
+		n.log.Warn("this node's address is on loopback, where the peers on other hosts cannot reach it; give it an ip_address",
+			"name", p.self.Name, "host", p.self.Host(), "resolves_to", p.advertise)
+	case !p.advertise.IsLoopback() && n.cfg.Network == Network(link.System{}) && !slices.Contains(ownAddresses(), p.advertise):
+		n.log.Warn("this node's address is not one of this host's: listening on all of them, as behind NAT; is the name right?",
+			"name", p.self.Name, "addr", p.advertise)
+	}
+}
+
+// makeDir finds and makes the state directory, once there is to be one.
 func (n *Node) makeDir(name string, peers int) error {
+	n.mu.Lock()
+	made := n.dir != ""
+	n.mu.Unlock()
+	if made {
+		return nil
+	}
 	dir, err := n.cfg.stateDir(name, peers)
 	if err != nil {
 		return err
@@ -173,6 +196,9 @@ func (n *Node) listen(ctx context.Context, p place, id membership.Incarnation) (
 		Log:         n.log,
 	})
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("kith: %s cannot listen: %w; this node, or another program, runs there already (see: ss -lntup)", p.self.Name, err)
+		}
 		return nil, fmt.Errorf("kith: %s cannot listen: %w", p.self.Name, err)
 	}
 	return l, nil

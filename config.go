@@ -152,10 +152,26 @@ func (c Config) stateDir(name string, n int) (string, error) {
 		}
 		dir = filepath.Join(parent, name)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("kith: state directory: %w; make it, or set Config.Dir or $STATE_DIRECTORY to one that this user may write", err)
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = tryWriting(dir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("kith: state directory: %w; name one that this user may write with Config.Dir (kith agent --dir) or $STATE_DIRECTORY", err)
 	}
 	return dir, nil
+}
+
+// tryWriting finds out now what would be found out too late.
+func tryWriting(dir string) error {
+	f, err := os.CreateTemp(dir, ".writable-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 func stateParent() (string, error) {
@@ -170,7 +186,7 @@ func stateParent() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("kith: state directory: %w; set Config.Dir or $STATE_DIRECTORY", err)
+		return "", fmt.Errorf("kith: state directory: %w; set Config.Dir (kith agent --dir) or $STATE_DIRECTORY", err)
 	}
 	return filepath.Join(home, ".local", "state", "kith"), nil
 }
@@ -195,7 +211,7 @@ func (c Config) checkBind(self *peers.Peer, key secret.Key, path string) error {
 	if path != "" {
 		where = keyBeside(path)
 	}
-	return fmt.Errorf("%w: refusing to listen on %s, where anybody could join: run `kith keygen --output %s` and give every replica that same file, or set Config.Insecure",
+	return fmt.Errorf("%w: refusing to listen on %s, where anybody could join: run `kith keygen --output %s` and give every replica that same file, or set Config.Insecure (kith agent --insecure)",
 		ErrNoKey, self.ControlEndpoint(), where)
 }
 

@@ -5,7 +5,14 @@
 //	if err != nil {
 //		return err
 //	}
-//	defer node.Close()
+//	defer node.Leave(context.Background())
+//
+//	for view, err := range node.WatchMembers(ctx) {
+//		if err != nil {
+//			return err
+//		}
+//		fmt.Println(view) // alpha alive, bravo alive, charlie failed
+//	}
 //
 // [Start] with the zero [Config] finds the peers file (see package peers for
 // where it looks), finds itself in it, and finds the others. Without a peers
@@ -34,7 +41,7 @@
 // # Streams
 //
 // Methods that return an iter.Seq2 are streams. They start when ranged over,
-// with the current state; they end when their context does or the caller breaks
+// those of a state with the current one; they end when their context does or the caller breaks
 // out, and leave nothing behind. A slow reader holds up nobody: what it missed
 // is merged or counted, never silently lost. Each range is a stream of its own.
 //

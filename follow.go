@@ -70,7 +70,7 @@ func (n *Node) openNothing() (source, *peers.Peers, error) {
 	if err != nil {
 		return source{}, nil, err
 	}
-	n.log.Info("no peers file: a cluster of one, in memory, on loopback, until one appears", "looked_in", places)
+	n.log.Info("no peers file: a cluster of one on loopback, until one appears", "looked_in", places)
 	return source{changes: peers.WatchWith(n.work, peers.WatchOptions{}, places...)}, list, nil
 }
 

@@ -207,7 +207,8 @@ func (n *Node) Members() []membership.Member { return n.gossip.Members() }
 
 // WatchMembers streams views of the members: the current one first, then one
 // after each change or, for a slow reader, after several. No change is lost
-// without View.Skipped saying so. The stream ends when ctx does; when the node
+// without View.Skipped saying so. The first view has members and no changes. The
+// stream ends when ctx does; when the node
 // has ended, its last element is ErrClosed.
 func (n *Node) WatchMembers(ctx context.Context) iter.Seq2[membership.View, error] {
 	return own(n.gossip.Watch(ctx))
@@ -220,18 +221,21 @@ func (n *Node) Broadcast(name string, payload []byte) error {
 	return closed(n.gossip.Broadcast(name, payload))
 }
 
-// Broadcasts streams the broadcasts called name; see [membership.Gossip.Broadcasts].
+// Broadcasts streams the broadcasts called name that arrive while it is ranged
+// over; there is no history. See [membership.Gossip.Broadcasts].
 func (n *Node) Broadcasts(ctx context.Context, name string) iter.Seq2[membership.Broadcast, error] {
 	return own(n.gossip.Broadcasts(ctx, name))
 }
 
-// Query asks all members by gossip and streams their answers; see
-// [membership.Gossip.Query].
+// Query asks all members by gossip and streams their answers, until all have
+// answered, ctx ends, or without a deadline some seconds have passed; break out
+// when there are enough. See [membership.Gossip.Query].
 func (n *Node) Query(ctx context.Context, name string, payload []byte) iter.Seq2[membership.Response, error] {
 	return own(n.gossip.Query(ctx, name, payload))
 }
 
-// HandleQuery answers queries called name with fn; nil answers no more.
+// HandleQuery answers queries called name with fn, on goroutines of the node's;
+// nil answers no more. A panic in fn ends the program, as everywhere.
 func (n *Node) HandleQuery(name string, fn membership.QueryHandler) { n.gossip.HandleQuery(name, fn) }
 
 // own makes a stream of gossip's one of the node's.

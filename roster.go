@@ -83,7 +83,8 @@ func (r *roster) watch(ctx context.Context) iter.Seq2[peers.Change, error] {
 			list, err, version, changed, closed := r.list.Clone(), r.err, r.version, r.changed, r.closed
 			r.mu.Unlock()
 			if closed != nil {
-				yield(peers.Change{}, closed)
+				// The list that was in force last, for loops that look at it first.
+				yield(peers.Change{Path: list.Source(), Previous: previous, Current: list}, closed)
 				return
 			}
 			diff := previous.Diff(list)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -61,6 +62,8 @@ type MissingPeer struct {
 	Attempts         int
 	LastError        string
 	LastTry, NextTry time.Time
+
+	err error // LastError's
 }
 
 // Status returns how the node is doing. It asks nobody and does not block.
@@ -133,7 +136,7 @@ func (n *Node) missing() []MissingPeer {
 		if i >= 0 {
 			t := tries[i]
 			out.Attempts, out.LastTry, out.NextTry = t.Attempts, t.LastTry, t.NextTry
-			out.LastError = shortly(t.LastError)
+			out.LastError, out.err = shortly(t.LastError), t.LastError
 		}
 		missing = append(missing, out)
 	}
@@ -176,14 +179,38 @@ func (n *Node) problems(s Status, members []membership.Member) []string {
 		if why == "" {
 			why = "not tried yet"
 		}
-		tell("%s at %s is missing (%s): %s; start it, or take it off the list", m.Name, m.Addr, was, why)
+		if silent(m.err) {
+			why += "; start it, or take it off the list"
+		}
+		tell("%s at %s is missing (%s): %s", m.Name, m.Addr, was, why)
 	}
+	list := n.list.get()
 	for _, m := range members {
+		p, _ := list.Get(m.Name)
+		if p != nil && m.Status == membership.StatusAlive && elsewhere(p, m.Addr) {
+			tell("%s is at %s, the list says %s: it cannot follow the list, or has another; see its own status", m.Name, m.Addr, p.ControlEndpoint())
+		}
 		if m.Unreachable {
 			tell("%s at %s is alive and cannot be reached from here: %s; check the network between the two", m.Name, m.Addr, m.Reason)
 		}
 	}
 	return found
+}
+
+// silent reports whether err is what a node that does not run provokes, rather
+// than a node that does and refuses.
+func silent(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return err == nil || network || errors.Is(err, context.DeadlineExceeded)
+}
+
+// elsewhere reports whether a live member is certainly not where the list has it.
+func elsewhere(p *peers.Peer, addr netip.AddrPort) bool {
+	if p.Control() != 0 && p.Control() != addr.Port() {
+		return true
+	}
+	ip, err := netip.ParseAddr(p.Host())
+	return err == nil && ip.Unmap() != addr.Addr()
 }
 
 // cause tells why the node ended, or is about to.

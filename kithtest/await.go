@@ -41,7 +41,8 @@ func (c *Cluster) AwaitAlive() {
 }
 
 // AwaitSeen waits until every running node but name itself gives name the
-// status; 0 stands for "never heard of".
+// status; 0 stands for "never heard of". Across a partition that never comes:
+// use Await and Sees.
 func (c *Cluster) AwaitSeen(name string, want membership.Status) {
 	c.t.Helper()
 	c.Await(fmt.Sprintf("all see %s as %s", name, want), func() bool {

@@ -216,6 +216,7 @@ func (c *Cluster) Restart(name string) *kith.Node {
 // Node returns the running node called name.
 func (c *Cluster) Node(name string) *kith.Node {
 	c.t.Helper()
+	c.Addr(name) // there is one of that name
 	node := c.node(name)
 	if node == nil {
 		c.t.Fatalf("kithtest: %s does not run", name)
@@ -272,9 +273,15 @@ func (c *Cluster) Network() *memnet.Network {
 
 // Addr returns the IP address of the node called name.
 func (c *Cluster) Addr(name string) netip.Addr {
-	p, err := c.Peers().Get(name)
+	c.t.Helper()
+	list := c.Peers()
+	p, err := list.Get(name)
 	if err != nil {
-		c.t.Fatalf("kithtest: %v", err)
+		var names []string
+		for _, p := range list.Peers {
+			names = append(names, p.Name)
+		}
+		c.t.Fatalf("kithtest: there is no node %s, but %s", name, strings.Join(names, ", "))
 	}
 	return netip.MustParseAddr(p.IPAddr)
 }
@@ -289,7 +296,13 @@ func (c *Cluster) take(name string) *kith.Node {
 	return node
 }
 
-// status is what observer thinks of name; 0 if it has never heard of it.
+// Sees returns the status that the running node called observer gives name; 0
+// if it has never heard of it.
+func (c *Cluster) Sees(observer, name string) membership.Status {
+	c.t.Helper()
+	return status(c.Node(observer), name)
+}
+
 func status(observer *kith.Node, name string) membership.Status {
 	m, _ := membership.View{Members: observer.Members()}.Find(name)
 	return m.Status

@@ -19,7 +19,9 @@
 //			c.Network().SetDefault(memnet.Conditions{Delay: time.Millisecond, Loss: 0.05})
 //			c.AwaitAlive()
 //			c.Partition([]string{"alpha", "bravo"}) // from the rest
-//			…
+//			c.Await("alpha gives echo up", func() bool {
+//				return c.Sees("alpha", "echo") == membership.StatusFailed
+//			})
 //			c.Heal()
 //			c.AwaitAlive()
 //		})

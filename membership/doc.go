@@ -1,5 +1,8 @@
 // Package membership tells which nodes are alive, by gossip.
 //
+// Programs meet its types, such as [Member] and [View], through kith.Node. [New],
+// [Gossip] and [Transport] are for those who build a node.
+//
 // It answers one of kith's three questions, "who answers?", and only that: who
 // should exist is the peers file's business (package peers), what everybody
 // agrees on is the replicated state's. What it says is one node's observation.

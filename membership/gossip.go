@@ -251,7 +251,9 @@ func (g *Gossip) addRTT(v *View) {
 	if e == nil {
 		return
 	}
-	for i := range v.Members {
-		v.Members[i].RTT = e.rtt(v.Members[i])
+	for i, m := range v.Members {
+		if m.Status == StatusAlive {
+			v.Members[i].RTT = e.rtt(m)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -198,11 +199,28 @@ type View struct {
 	// Members are all known members, this node included, sorted by [Compare].
 	Members []Member
 	// Changes lead from the view before to this one, in the order in which
-	// this node saw them; empty in the first view of a stream.
+	// this node saw them. The first view of a stream has none: who is in it
+	// already is not told as Joined.
 	Changes []Change
 	// Skipped counts changes older than Changes that a slow reader missed.
 	// Members is whole all the same.
 	Skipped int
+}
+
+// String tells the members and their status on one line, such as
+// "alpha alive, bravo alive (unreachable), charlie failed".
+func (v View) String() string {
+	var b strings.Builder
+	for i, m := range v.Members {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(m.Name + " " + m.Status.String())
+		if m.Unreachable {
+			b.WriteString(" (unreachable)")
+		}
+	}
+	return b.String()
 }
 
 // Find returns the member called name.

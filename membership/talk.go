@@ -13,11 +13,16 @@ import (
 )
 
 const (
-	// MaxBroadcast bounds the name and payload of a broadcast, in bytes as
-	// encoded, which adds about 30: it must fit into one datagram with others.
-	MaxBroadcast = 512
-	// MaxQuery bounds a query and each of its answers, likewise.
-	MaxQuery = 1024
+	// MaxBroadcast bounds the name and payload of a broadcast together, in
+	// bytes: it must fit into one datagram with others.
+	MaxBroadcast = 480
+	// MaxQuery bounds the name and payload of a query together, and each of
+	// its answers, in bytes.
+	MaxQuery = 896
+
+	// What serf adds at most when it encodes them.
+	broadcastOverhead = 32
+	queryOverhead     = 128
 
 	broadcastQueue = 256
 	queryWorkers   = 16
@@ -37,8 +42,9 @@ type Response struct {
 }
 
 // QueryHandler answers a query from the node called from. ctx ends when the
-// asker stops waiting or this node stops. A nil answer sends none. It must be
-// safe for concurrent use.
+// asker stops waiting or this node stops. A nil answer sends none; one above
+// MaxQuery bytes is not sent, and logged. The handler owns payload. It must be
+// safe for concurrent use, and a panic in it is the program's.
 type QueryHandler func(ctx context.Context, from string, payload []byte) []byte
 
 // talk is who listens to broadcasts and queries.
@@ -102,8 +108,8 @@ func (g *Gossip) Broadcast(name string, payload []byte) error {
 	if e == nil {
 		return ErrClosed
 	}
-	if len(name)+len(payload) > MaxBroadcast-32 {
-		return fmt.Errorf("%w: a broadcast of %d bytes, name included (limit %d)", ErrTooLarge, len(name)+len(payload), MaxBroadcast-32)
+	if n := len(name) + len(payload); n > MaxBroadcast {
+		return fmt.Errorf("%w: a broadcast of %d bytes, name included (limit %d)", ErrTooLarge, n, MaxBroadcast)
 	}
 	if err := e.serf.UserEvent(name, payload, false); err != nil {
 		return fmt.Errorf("membership: broadcast %q: %w", name, err)
@@ -177,10 +183,11 @@ func (g *Gossip) HandleQuery(name string, fn QueryHandler) {
 }
 
 // Query asks all members, this node included, and streams their answers as they
-// come. It ends without an error when the time for answers is over: at ctx's
-// deadline, else after a time that grows with the size of the cluster (1.6 s to
-// 5 s). Who has not answered then has no handler, is too busy, or was not
-// reached. The only errors are ErrTooLarge and ErrClosed, as the sole element.
+// come. It ends without an error when all that are alive have answered, or when
+// the time for answers is over: at ctx's deadline, else after a time that grows
+// with the size of the cluster (1.6 s to 5 s). Who has not answered then has no
+// handler, is too busy, or was not reached. The only errors are ErrTooLarge and
+// ErrClosed, as the sole element.
 func (g *Gossip) Query(ctx context.Context, name string, payload []byte) iter.Seq2[Response, error] {
 	return func(yield func(Response, error) bool) {
 		answers, err := g.ask(ctx, name, payload)
@@ -189,12 +196,19 @@ func (g *Gossip) Query(ctx context.Context, name string, payload []byte) iter.Se
 			return
 		}
 		defer answers.Close()
-		for {
+		waiting := make(map[string]bool)
+		for _, m := range g.board.snapshot() {
+			if m.Status == StatusAlive {
+				waiting[m.Name] = true
+			}
+		}
+		for len(waiting) > 0 {
 			select {
 			case r, ok := <-answers.ResponseCh():
 				if !ok {
 					return
 				}
+				delete(waiting, r.From)
 				if !yield(Response{From: r.From, Payload: r.Payload}, nil) {
 					return
 				}
@@ -210,8 +224,8 @@ func (g *Gossip) ask(ctx context.Context, name string, payload []byte) (*serf.Qu
 	if e == nil {
 		return nil, ErrClosed
 	}
-	if len(name)+len(payload) > MaxQuery-128 {
-		return nil, fmt.Errorf("%w: a query of %d bytes, name included (limit %d)", ErrTooLarge, len(name)+len(payload), MaxQuery-128)
+	if n := len(name) + len(payload); n > MaxQuery {
+		return nil, fmt.Errorf("%w: a query of %d bytes, name included (limit %d)", ErrTooLarge, n, MaxQuery)
 	}
 	params := e.serf.DefaultQueryParams()
 	if deadline, ok := ctx.Deadline(); ok {

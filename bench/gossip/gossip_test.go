@@ -5,9 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,8 +20,8 @@ import (
 var big = flag.Bool("big", false, "measure 200 nodes as well")
 
 const (
-	kills = 5
-	seed  = 1
+	kills = 5 // each of another node
+	seeds = 5 // starts of all at once, each on another network
 )
 
 // lossy is a network of one data centre on a bad day.
@@ -29,7 +29,7 @@ var lossy = memnet.Conditions{Delay: 500 * time.Microsecond, Jitter: time.Millis
 
 // figures are what is measured of one contestant.
 type figures struct {
-	meet           time.Duration   // from the start of all at once until all know all
+	meet           []time.Duration // from the start of all at once until all know all
 	known          []time.Duration // from a kill until all know
 	falsePositives int             // live nodes declared failed by anybody, while nothing happened
 }
@@ -53,7 +53,7 @@ func TestGossip(t *testing.T) {
 		print := func(name string, x, y time.Duration) {
 			fmt.Printf("%s, %d nodes: kith %d ms memberlist %d ms ratio %.2f\n", name, n, x.Milliseconds(), y.Milliseconds(), float64(y)/float64(x))
 		}
-		print("all know all", ours.meet, theirs.meet)
+		print("all know all (median of 5)", median(ours.meet), median(theirs.meet))
 		print("all know of one killed (median of 5)", median(ours.known), median(theirs.known))
 		fmt.Printf("false positives in %v at 5 %% loss, %d nodes: kith %d memberlist %d ratio %.2f\n",
 			quiet, n, ours.falsePositives, theirs.falsePositives, float64(theirs.falsePositives+1)/float64(ours.falsePositives+1))
@@ -81,9 +81,9 @@ func wait(t *testing.T, what string, ok func() bool) time.Duration {
 func measureKith(t *testing.T, n int, quiet time.Duration) figures {
 	var f figures
 	began := time.Now()
-	kithtest.Virtual(t, n, kithtest.Options{Seed: seed, Conditions: lossy, Logger: slog.New(slog.DiscardHandler)},
-		func(t *testing.T, c *kithtest.Cluster) {
-			epoch := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when the bubble began, hence when the nodes were started
+	for seed := range uint64(seeds) {
+		opts := kithtest.Options{Seed: seed, Conditions: lossy, Logger: slog.New(slog.DiscardHandler)}
+		kithtest.Virtual(t, n, opts, func(t *testing.T, c *kithtest.Cluster) {
 			wait(t, "all know all", func() bool {
 				for _, node := range c.Nodes() {
 					if node.Status().Alive < n {
@@ -92,129 +92,103 @@ func measureKith(t *testing.T, n int, quiet time.Duration) figures {
 				}
 				return true
 			})
-			f.meet = time.Since(epoch)
-
-			// Losses are counted from streams, so that none goes unseen.
-			var mu sync.Mutex
-			ctx, cancel := context.WithCancel(context.Background())
-			var wg sync.WaitGroup
-			for _, node := range c.Nodes() {
-				wg.Go(func() {
-					for view := range node.WatchMembers(ctx) {
-						for _, change := range view.Changes {
-							if change.Kind == membership.Failed {
-								mu.Lock()
-								f.falsePositives++
-								mu.Unlock()
-							}
-						}
-					}
-				})
-			}
-			time.Sleep(quiet)
-			cancel()
-			wg.Wait()
-
-			for i := range kills {
-				victim := kithtest.Names(n)[(i*7+1)%n]
-				c.Kill(victim)
-				f.known = append(f.known, wait(t, "all know of the kill", func() bool {
-					for _, node := range c.Nodes() {
-						m, _ := membership.View{Members: node.Members()}.Find(victim)
-						if m.Status != membership.StatusFailed {
-							return false
-						}
-					}
-					return true
-				}))
-				c.Restart(victim)
-				c.AwaitAlive()
-				time.Sleep(time.Minute)
+			// The bubble's clock began with it, hence with the nodes' start.
+			f.meet = append(f.meet, time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)))
+			if seed == 0 {
+				f.falsePositives = lossesOfKith(c, quiet)
+				f.known = killsOfKith(t, c, n)
 			}
 		})
+	}
 	t.Logf("%v of this machine's time", time.Since(began).Round(time.Millisecond))
 	return f
+}
+
+// lossesOfKith counts members declared failed while nothing happens. It reads
+// streams, so that none goes unseen.
+func lossesOfKith(c *kithtest.Cluster, quiet time.Duration) int {
+	var lost atomic.Int64
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, node := range c.Nodes() {
+		wg.Go(func() {
+			for view := range node.WatchMembers(ctx) {
+				for _, change := range view.Changes {
+					if change.Kind == membership.Failed {
+						lost.Add(1)
+					}
+				}
+			}
+		})
+	}
+	time.Sleep(quiet)
+	cancel()
+	wg.Wait()
+	return int(lost.Load())
+}
+
+func killsOfKith(t *testing.T, c *kithtest.Cluster, n int) (known []time.Duration) {
+	for i := range kills {
+		victim := kithtest.Names(n)[(i*7+1)%n]
+		c.Kill(victim)
+		known = append(known, wait(t, "all know of the kill", func() bool {
+			for _, node := range c.Nodes() {
+				if m, _ := (membership.View{Members: node.Members()}).Find(victim); m.Status != membership.StatusFailed {
+					return false
+				}
+			}
+			return true
+		}))
+		c.Restart(victim)
+		c.AwaitAlive()
+		time.Sleep(time.Minute)
+	}
+	return known
 }
 
 func measureRival(t *testing.T, n int, quiet time.Duration) figures {
 	var f figures
 	began := time.Now()
-	synctest.Test(t, func(t *testing.T) {
-		network := memnet.New(seed)
-		network.SetDefault(lossy)
-		defer network.Close()
-		names := kithtest.Names(n)
-		host := func(i int) *memnet.Host {
-			return network.Host(netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)}))
-		}
-		first := fmt.Sprintf("%s/%s:%d", names[0], host(0).Addr(), rivalPort)
-		rivals := make([]*rival, n)
-		launch := func(i int) {
-			r, err := startRival(names[i], host(i))
-			if err != nil {
-				t.Error(err)
-				return
+	for seed := range uint64(seeds) {
+		synctest.Test(t, func(t *testing.T) {
+			network := memnet.New(seed)
+			network.SetDefault(lossy)
+			defer network.Close()
+			start := time.Now()
+			all := startRivals(t, network, n)
+			wait(t, "all know all", all.agree(func(r *rival) bool { return r.list.NumMembers() == n }))
+			f.meet = append(f.meet, time.Since(start))
+			if seed == 0 {
+				before := all.losses()
+				time.Sleep(quiet)
+				f.falsePositives = all.losses() - before
+				f.known = killsOfRivals(t, all, network)
 			}
-			rivals[i] = r
-		}
-		start := time.Now()
-		for i := range n {
-			launch(i)
-		}
-		var wg sync.WaitGroup
-		for i := 1; i < n; i++ {
-			wg.Go(func() {
-				for { // what a program around memberlist does: try until it works
-					if _, err := rivals[i].list.Join([]string{first}); err == nil {
-						return
-					}
-					time.Sleep(250 * time.Millisecond)
-				}
-			})
-		}
-		wg.Wait()
-		all := func(ok func(r *rival) bool) func() bool {
-			return func() bool {
-				for _, r := range rivals {
-					if r != nil && !ok(r) {
-						return false
-					}
-				}
-				return true
+			for _, r := range all {
+				r.list.Shutdown()
 			}
-		}
-		wait(t, "all know all", all(func(r *rival) bool { return r.list.NumMembers() == n }))
-		f.meet = time.Since(start)
-
-		before := 0
-		for _, r := range rivals {
-			before += r.losses()
-		}
-		time.Sleep(quiet)
-		for _, r := range rivals {
-			f.falsePositives += r.losses()
-		}
-		f.falsePositives -= before
-
-		for i := range kills {
-			v := (i*7 + 1) % n
-			dead := rivals[v]
-			rivals[v] = nil
-			dead.host.Kill()
-			dead.list.Shutdown()
-			f.known = append(f.known, wait(t, "all know of the kill", all(func(r *rival) bool { return !r.sees(names[v]) })))
-			launch(v)
-			if _, err := rivals[v].list.Join([]string{first}); err != nil {
-				t.Error(err)
-			}
-			wait(t, "all are back", all(func(r *rival) bool { return r.list.NumMembers() == n }))
-			time.Sleep(time.Minute)
-		}
-		for _, r := range rivals {
-			r.list.Shutdown()
-		}
-		time.Sleep(time.Minute)
-	})
+			time.Sleep(time.Minute) // memberlist's goroutines notice at their next tick
+		})
+	}
 	t.Logf("%v of this machine's time", time.Since(began).Round(time.Millisecond))
 	return f
+}
+
+func killsOfRivals(t *testing.T, all rivals, network *memnet.Network) (known []time.Duration) {
+	n := len(all)
+	for i := range kills {
+		v := (i*7 + 1) % n
+		dead := all[v]
+		all[v] = nil
+		dead.host.Kill()
+		dead.list.Shutdown()
+		known = append(known, wait(t, "all know of the kill", all.agree(func(r *rival) bool { return !r.sees(dead.name) })))
+		all.launch(t, network, v)
+		if _, err := all[v].list.Join([]string{address(v+1, n)}); err != nil {
+			t.Error(err)
+		}
+		wait(t, "all are back", all.agree(func(r *rival) bool { return r.list.NumMembers() == n }))
+		time.Sleep(time.Minute)
+	}
+	return known
 }

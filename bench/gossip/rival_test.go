@@ -8,10 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/kith-go/kith/kithtest"
 	"github.com/kith-go/kith/kithtest/memnet"
 )
 
@@ -69,6 +71,68 @@ func (r *rival) losses() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lost
+}
+
+// rivals is a cluster of them; nil stands for one that is dead.
+type rivals []*rival
+
+// startRivals starts n at once and has each join the first, trying until it
+// works, as a program around memberlist does.
+func startRivals(t *testing.T, network *memnet.Network, n int) rivals {
+	all := make(rivals, n)
+	for i := range all {
+		all.launch(t, network, i)
+	}
+	var wg sync.WaitGroup
+	for _, r := range all[1:] {
+		wg.Go(func() {
+			for {
+				if _, err := r.list.Join([]string{address(0, n)}); err == nil {
+					return
+				}
+				time.Sleep(250 * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+func (all rivals) launch(t *testing.T, network *memnet.Network, i int) {
+	r, err := startRival(kithtest.Names(len(all))[i], network.Host(hostAddr(i)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all[i] = r
+}
+
+func hostAddr(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})
+}
+
+// address is that of the i-th of n, counted round, as Join takes it.
+func address(i, n int) string {
+	return fmt.Sprintf("%s/%s:%d", kithtest.Names(n)[i%n], hostAddr(i%n), rivalPort)
+}
+
+// agree asks all that live.
+func (all rivals) agree(ok func(*rival) bool) func() bool {
+	return func() bool {
+		for _, r := range all {
+			if r != nil && !ok(r) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func (all rivals) losses() int {
+	sum := 0
+	for _, r := range all {
+		sum += r.losses()
+	}
+	return sum
 }
 
 // transport is memberlist's Transport on a memnet host.

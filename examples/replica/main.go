@@ -1,24 +1,27 @@
-// Command replica joins the cluster that peers.json describes and prints who
-// comes and goes. Without a peers.json it is a cluster of one; start it, then
-// write the file, and watch.
+// Command replica joins the cluster that peers.json describes and prints who is
+// in it, and who comes and goes. Without a peers.json it is a cluster of one;
+// start it, then write the file, and watch.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log"
-	"log/slog"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"github.com/kith-go/kith"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	name := flag.String("name", "", "which peer of peers.json this is; by default the only one of this host")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	node, err := kith.Start(ctx, kith.Config{Logger: slog.Default()})
+	node, err := kith.Start(ctx, kith.Config{Name: *name})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -30,7 +33,8 @@ func main() {
 			break
 		}
 		for _, change := range view.Changes {
-			fmt.Println(change.Member.Name, change.Kind)
+			fmt.Println(change.Member.Name, change.Kind) // bravo joined, bravo failed …
 		}
+		fmt.Println("now:", view) // alpha alive, bravo failed, charlie alive
 	}
 }

@@ -138,7 +138,10 @@ func (l *Link) judge(f frame, h Hello) *Refusal {
 			l.self.Name, oldest, Version, max(f.Oldest, 1), f.Version)}
 	case h.Cluster != l.self.Cluster:
 		return &Refusal{Code: CodeCluster, Text: fmt.Sprintf(
-			"%s belongs to cluster %q, you to %q: check the peers files and Config.Cluster", l.self.Name, l.self.Cluster, clip(h.Cluster))}
+			"%s belongs to cluster %q, you to %q: check info.cluster in the peers files and Config.Cluster (kith agent --cluster)", l.self.Name, l.self.Cluster, clip(h.Cluster))}
+	case h.To != "" && h.To != l.self.Name && h.Name == l.self.Name && h.Incarnation == l.self.Incarnation:
+		return &Refusal{Code: CodeWrongName, Name: l.self.Name, Text: fmt.Sprintf(
+			"that is this node itself, which runs as %s: %s has this host's address in the peers file; check both", l.self.Name, clip(h.To))}
 	case h.To != "" && h.To != l.self.Name:
 		return &Refusal{Code: CodeWrongName, Name: l.self.Name, Text: fmt.Sprintf(
 			"%s lives here, not %s: check the address of %[2]s in the peers file", l.self.Name, clip(h.To))}
