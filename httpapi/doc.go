@@ -29,7 +29,8 @@
 //
 // The stream of /nodes begins with an event named "view", the state of things,
 // and goes on with an event named "change" for every change, which carries the
-// changes and the whole state after them. The last event, if the node or its
+// changes and the whole state after them; newer content of the peers file that is
+// refused, or accepted at last, is a change of "peers_error". The last event, if the node or its
 // server ends first, is "end" with {"reason": "…"}. A comment is sent every 15
 // seconds, so that both sides notice a dead connection. A client that reads too
 // slowly misses changes, which "skipped" counts, never the state; one that does
@@ -40,7 +41,8 @@
 // Without a token the API serves this machine only: [Listen] and [Serve] refuse
 // other than loopback addresses, and the handler refuses requests whose Host
 // header does not name the loopback, so that a web page cannot reach it through
-// a name of its own (DNS rebinding). With a token, every request must carry
+// a name of its own (DNS rebinding), and those that a browser makes for a page of
+// another origin (Origin, Sec-Fetch-Site: cross-site). With a token, every request must carry
 // "Authorization: Bearer TOKEN". The API does not encrypt; put a TLS proxy in
 // front of it before the token crosses a network that others can read.
 package httpapi

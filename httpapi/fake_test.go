@@ -36,8 +36,9 @@ type fakeNode struct {
 	list    *peers.Peers
 	members []membership.Member
 	last    []membership.Change
-	version int // of members
-	listed  int // version of list
+	version int   // of members
+	listed  int   // version of list
+	listErr error // why newer content of the list is refused
 	changed chan struct{}
 	watches int // running
 }
@@ -116,6 +117,17 @@ func (f *fakeNode) setPeers(list *peers.Peers) {
 	f.update(func() { f.list, f.listed = list, f.listed+1 })
 }
 
+// refuse makes err the reason why newer content of the list is not in force, nil
+// for none.
+func (f *fakeNode) refuse(err error) {
+	f.update(func() {
+		f.listErr, f.listed, f.status.PeersError = err, f.listed+1, ""
+		if err != nil {
+			f.status.PeersError = err.Error()
+		}
+	})
+}
+
 func (f *fakeNode) running() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -158,9 +170,9 @@ func (f *fakeNode) WatchPeers(ctx context.Context) iter.Seq2[peers.Change, error
 		seen := -1
 		for {
 			f.mu.Lock()
-			list, version, changed := f.list.Clone(), f.listed, f.changed
+			list, version, changed, err := f.list.Clone(), f.listed, f.changed, f.listErr
 			f.mu.Unlock()
-			if version != seen && !yield(peers.Change{Current: list}, nil) {
+			if version != seen && !yield(peers.Change{Current: list}, err) {
 				return
 			}
 			seen = version
@@ -169,6 +181,7 @@ func (f *fakeNode) WatchPeers(ctx context.Context) iter.Seq2[peers.Change, error
 			case <-ctx.Done():
 				return
 			case <-f.ctx.Done():
+				yield(peers.Change{Current: list}, kith.ErrClosed)
 				return
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -43,6 +44,11 @@ func (g guard) check(r *http.Request) *refusal {
 				"the Host header %q does not name the loopback, and without a token this API serves its own machine only: "+
 					"ask 127.0.0.1 or localhost, or start the agent with --http-token-file", r.Host)}
 		}
+		if from := foreignPage(r); from != "" {
+			return &refusal{http.StatusForbidden, fmt.Sprintf(
+				"the request comes from a web page elsewhere (%s), and without a token this API is for this machine's own programs: "+
+					"type the address into the browser, or start the agent with --http-token-file", from)}
+		}
 		return nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -54,6 +60,24 @@ func (g guard) check(r *http.Request) *refusal {
 		return &refusal{http.StatusUnauthorized, "the token is wrong: it must be the one the agent was started with (--http-token-file)"}
 	}
 	return nil
+}
+
+// foreignPage returns the header by which a browser tells that a page of another
+// origin makes the request, "" for none. Such a page could not read the answer,
+// but it could hold event streams open. [http.CrossOriginProtection] lets every
+// GET pass.
+func foreignPage(r *http.Request) string {
+	if origin := r.Header.Get("Origin"); origin != "" {
+		// Whatever lies between changes neither header, so they agree for a page
+		// of this API.
+		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
+			return fmt.Sprintf("Origin: %q", origin)
+		}
+	}
+	if r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		return "Sec-Fetch-Site: cross-site"
+	}
+	return ""
 }
 
 // isLoopbackHost reports whether a Host header names this machine by a name or

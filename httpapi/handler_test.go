@@ -187,7 +187,7 @@ func TestMergeNodes(t *testing.T) {
 			t.Errorf("node %d is\n%+v, want\n%+v", i, g, w)
 		}
 	}
-	for name, missing := range map[string]bool{"bravo": false, "golf": true, "alpha": true, "zulu": false} {
+	for name, missing := range map[string]bool{"bravo": false, "golf": true, "alpha": false, "zulu": false} {
 		for _, n := range got.Nodes {
 			if n.Name == name && n.Missing() != missing {
 				t.Errorf("Missing of %s is %v", name, n.Missing())
@@ -300,6 +300,55 @@ func TestGuardWithoutToken(t *testing.T) {
 			if said := errorOf(t, resp); !strings.Contains(said, "http-token-file") {
 				t.Errorf("the refusal does not say what to do: %s", said)
 			}
+		}
+	}
+}
+
+// TestGuardForeignPages: without a token no web page of another origin is served,
+// not even a stream that it could only hold open.
+func TestGuardForeignPages(t *testing.T) {
+	const host = "localhost:2033"
+	open, token := New(newFake(t), Options{}), New(newFake(t), Options{Token: "sesame"})
+	for _, test := range []struct {
+		name, value string
+		code        int
+	}{
+		{"Origin", "http://localhost:2033", 200},
+		{"Origin", "http://LOCALHOST:2033", 200},
+		{"Origin", "http://localhost:3000", 403},
+		{"Origin", "https://evil.example", 403},
+		{"Origin", "null", 403},
+		{"Origin", "http://%", 403},
+		{"Sec-Fetch-Site", "none", 200},
+		{"Sec-Fetch-Site", "same-origin", 200},
+		{"Sec-Fetch-Site", "cross-site", 403},
+	} {
+		resp := request(t, open, "GET", "/nodes", "Host", host, test.name, test.value)
+		if resp.StatusCode != test.code {
+			t.Errorf("%s: %s is answered %d, want %d", test.name, test.value, resp.StatusCode, test.code)
+		}
+		if test.code != 403 {
+			continue
+		}
+		if said := errorOf(t, resp); !strings.Contains(said, test.name) || !strings.Contains(said, "http-token-file") {
+			t.Errorf("the refusal of %s: %s does not say what to do: %s", test.name, test.value, said)
+		}
+		resp = request(t, open, "GET", "/nodes", "Host", host, test.name, test.value, "Accept", "text/event-stream")
+		if resp.StatusCode != 403 {
+			t.Errorf("a stream for %s: %s is answered %d", test.name, test.value, resp.StatusCode)
+		}
+		resp = request(t, token, "GET", "/nodes", "Host", host, test.name, test.value, "Authorization", "Bearer sesame")
+		if resp.StatusCode != 200 {
+			t.Errorf("with a token %s: %s is answered %d", test.name, test.value, resp.StatusCode)
+		}
+	}
+}
+
+func TestSeconds(t *testing.T) {
+	for ms := range time.Duration(20_000) {
+		got, err := json.Marshal(seconds(ms*time.Millisecond + 400*time.Microsecond))
+		if err != nil || len(got) > len("12.345") {
+			t.Fatalf("%d ms are written %s, %v", ms, got, err)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func newSync(s *peers.SyncState) *Sync {
 	}
 	return &Sync{
 		URL: redact(s.URL), Path: s.Path, Peers: s.Peers,
-		AgeS:        s.Age.Round(time.Millisecond).Seconds(),
+		AgeS:        seconds(s.Age),
 		LastAttempt: s.LastAttempt, LastSuccess: s.LastSuccess,
 		Failures: s.Failures, LastError: s.LastError, SaveError: s.SaveError,
 	}

@@ -43,8 +43,12 @@ func Listen(ctx context.Context, addr, token string) (net.Listener, error) {
 		}
 		addr = net.JoinHostPort(ip.String(), port)
 	}
+	network := "tcp"
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		network = "tcp4" // with "tcp", 0.0.0.0 would mean every IPv6 address as well
+	}
 	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", addr)
+	ln, err := lc.Listen(ctx, network, addr)
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: cannot listen on %s: %w", addr, err)
 	}

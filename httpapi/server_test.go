@@ -50,6 +50,9 @@ func TestListen(t *testing.T) {
 		if ip := ln.Addr().(*net.TCPAddr).IP; token == "" && !ip.IsLoopback() {
 			t.Errorf("Listen(%q) listens on %v", addr, ip)
 		}
+		if host, _, _ := net.SplitHostPort(ln.Addr().String()); addr == "0.0.0.0:0" && host != "0.0.0.0" {
+			t.Errorf("Listen(%q) listens on %s", addr, host)
+		}
 		ln.Close()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kith-go/kith"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
@@ -84,7 +85,7 @@ func (h *Handler) pump(ctx context.Context, s *eventStream, feed <-chan news) er
 			if n.err != nil {
 				return n.err
 			}
-			name, event := state.take(n, h.node)
+			name, event := state.take(n, h.node, time.Now())
 			if name == "" {
 				continue
 			}
@@ -100,11 +101,13 @@ type nodesState struct {
 	begun   bool // the first view was told
 	members []membership.Member
 	list    *peers.Peers
+	fault   string // why newer content of the peers file is not in force
 }
 
 // take brings the state up to date with n and returns the event that tells of
 // it, without a name if there is nothing to tell.
-func (s *nodesState) take(n news, node Node) (name string, event NodesEvent) {
+func (s *nodesState) take(n news, node Node, now time.Time) (name string, event NodesEvent) {
+	status := node.Status()
 	switch {
 	case n.view != nil && !s.begun:
 		name, s.begun, s.list = eventView, true, node.Peers()
@@ -116,20 +119,21 @@ func (s *nodesState) take(n news, node Node) (name string, event NodesEvent) {
 		// The difference to what was told, not to what the watcher saw before:
 		// its first list may be newer than the view.
 		diff := s.list.Diff(n.list)
-		if diff.Empty() {
+		if diff.Empty() && status.PeersError == s.fault {
 			return "", event
 		}
 		name, s.list = eventChange, n.list
-		event.Changes = listChanges(diff)
+		event.Changes = listChanges(diff, now)
 	}
 	if n.view != nil {
 		s.members, event.Skipped = n.view.Members, n.view.Skipped
 		for _, c := range n.view.Changes {
-			event.Changes = append(event.Changes, newChange(c))
+			event.Changes = append(event.Changes, newChange(c, now))
 		}
 	}
 	event.Changes = orEmpty(event.Changes)
-	event.Nodes = mergeNodes(node.Status(), s.list, s.members)
+	event.Nodes = mergeNodes(status, s.list, s.members)
+	s.fault = status.PeersError
 	return name, event
 }
 
@@ -157,12 +161,16 @@ func (h *Handler) watchMembers(ctx context.Context, feed chan<- news) {
 	tell(news{err: errNodeEnded})
 }
 
-// watchPeers tells the changes of the list of peers. Its end is not the
-// stream's: the node's own end is told by the other watcher.
+// watchPeers tells the changes of the list of peers, and of whether newer content
+// of the file is refused. Its end is not the stream's: the node's own end is told
+// by the other watcher.
 func (h *Handler) watchPeers(ctx context.Context, feed chan<- news) {
 	for change, err := range h.node.WatchPeers(ctx) {
-		// A file that cannot be read changes nothing; /status tells of it.
-		if err != nil || change.Current == nil {
+		if errors.Is(err, kith.ErrClosed) {
+			return
+		}
+		// Any other error is of newer content; Current is the list that stays.
+		if change.Current == nil {
 			continue
 		}
 		select {
@@ -218,11 +226,11 @@ func (s *eventStream) write(text string) error {
 }
 
 // listChanges tells the changes of the list of peers.
-func listChanges(d peers.Diff) []NodeChange {
+func listChanges(d peers.Diff, now time.Time) []NodeChange {
 	changes := make([]NodeChange, 0, len(d.Added)+len(d.Removed)+len(d.Changed))
 	add := func(kind string, p *peers.Peer, fields []string) {
 		changes = append(changes, NodeChange{
-			Kind: kind, Name: p.Name, PID: p.PID, Address: p.ControlEndpoint(), Fields: fields,
+			Kind: kind, Name: p.Name, Time: now, PID: p.PID, Address: p.ControlEndpoint(), Fields: fields,
 		})
 	}
 	for _, p := range d.Added {

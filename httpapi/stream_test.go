@@ -51,6 +51,9 @@ func TestStream(t *testing.T) {
 	if err != nil || len(event.Changes) != 1 || event.Nodes.Nodes[1].Status != "failed" {
 		t.Fatalf("the failure is %+v, %v", event, err)
 	}
+	if at := event.Changes[0].Time; time.Since(at) < 0 || time.Since(at) > time.Hour {
+		t.Errorf("the change has the time %v, not that of now", at)
+	}
 	want := NodeChange{Kind: "failed", Name: "bravo", PID: 2, Address: "127.0.0.1:9002", Status: "failed", Previous: "alive", Since: members[1].Since}
 	if got := event.Changes[0]; got.Kind != want.Kind || got.Name != want.Name || got.Previous != want.Previous || !got.Since.Equal(want.Since) {
 		t.Errorf("the change is %+v, want %+v", got, want)
@@ -69,6 +72,9 @@ func TestStream(t *testing.T) {
 	}
 	kinds := ""
 	for _, c := range event.Changes {
+		if c.Time.IsZero() {
+			t.Errorf("%s %s has no time", c.Kind, c.Name)
+		}
 		kinds += c.Kind + " " + c.Name + strings.Join(c.Fields, ",") + "; "
 	}
 	if kinds != "added delta; removed charlie; changed bravopid; " {
@@ -76,6 +82,15 @@ func TestStream(t *testing.T) {
 	}
 	if n := event.Nodes.Nodes; len(n) != 3 || n[2].Name != "delta" || n[2].Status != StatusAbsent || n[1].FilePID != 9 {
 		t.Errorf("the nodes after the edit are %+v", n)
+	}
+
+	// Content that is refused changes the list not, and is told all the same.
+	for _, refusal := range []error{errors.New("line 3 is odd"), nil} {
+		f.refuse(refusal)
+		event, err = next()
+		if err != nil || len(event.Changes) != 0 || len(event.Nodes.Nodes) != 3 || (event.PeersError == "") != (refusal == nil) {
+			t.Errorf("after the refusal %v comes %+v, %v", refusal, event, err)
+		}
 	}
 
 	f.stop(errors.New("somebody pulled the plug"))

@@ -42,12 +42,21 @@ func (m *Millis) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// seconds returns d in seconds, to the millisecond; [time.Duration.Seconds] would
+// add to what is shown the error of a sum.
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}
+
 // Nodes is the answer to GET /nodes: the peers of the list merged with the
 // members that gossip knows.
 type Nodes struct {
 	// Cluster is the label of the cluster, Self the name of the node that answers.
 	Cluster string `json:"cluster"`
 	Self    string `json:"self"`
+	// PeersError is why the newest content of the peers file is not in force, ""
+	// if it is; the last good list stays.
+	PeersError string `json:"peers_error,omitempty"`
 	// Nodes are sorted by PID, those without one last, then by name.
 	Nodes []NodeInfo `json:"nodes"`
 }
@@ -84,11 +93,10 @@ type NodeInfo struct {
 	Tags  map[string]string `json:"tags,omitempty"`
 }
 
-// Missing reports whether somebody should look after n: it failed, or the list
-// names it and it is not alive.
+// Missing reports whether somebody should look after n: the list names it and it
+// is not alive. What the list does not name may end as it likes.
 func (n NodeInfo) Missing() bool {
-	return n.Status == membership.StatusFailed.String() ||
-		n.InPeersFile && n.Status != membership.StatusAlive.String()
+	return n.InPeersFile && n.Status != membership.StatusAlive.String()
 }
 
 // NodesEvent is one event of the stream of /nodes.
@@ -96,7 +104,7 @@ type NodesEvent struct {
 	// Nodes is the whole state after the changes.
 	Nodes
 	// Changes led here from the event before, oldest first; empty in the first
-	// event. Skipped counts earlier ones that a slow reader missed.
+	// event, and in one that tells of another PeersError only. Skipped counts earlier ones that a slow reader missed.
 	Changes []NodeChange `json:"changes"`
 	Skipped int          `json:"skipped,omitempty"`
 }
@@ -107,6 +115,8 @@ type NodeChange struct {
 	// or one of [ListAdded], [ListRemoved] and [ListChanged].
 	Kind string `json:"kind"`
 	Name string `json:"name"`
+	// Time is when the stream saw the change, by the clock of the answering node.
+	Time time.Time `json:"time"`
 	// PID, Address, Status and Since are the node's after the change, Previous
 	// its status before it.
 	PID      uint32    `json:"pid,omitempty"`
@@ -177,7 +187,7 @@ func newStatus(s kith.Status, now time.Time) Status {
 		Healthy: s.Healthy(), Problems: orEmpty(s.Problems),
 		Name: s.Name, PID: s.PID, Cluster: s.Cluster, Version: s.Version,
 		Incarnation: s.Incarnation, Started: s.Started,
-		UptimeS:     now.Sub(s.Started).Round(time.Millisecond).Seconds(),
+		UptimeS:     seconds(now.Sub(s.Started)),
 		ControlAddr: s.ControlAddr, Dir: s.Dir, Encrypted: s.Encrypted,
 		PeersPath: s.PeersPath, PeersLoaded: s.PeersLoaded, PeersError: s.PeersError,
 		Sync:  newSync(s.Sync),
@@ -214,7 +224,7 @@ func mergeNodes(s kith.Status, list *peers.Peers, members []membership.Member) N
 		// PID-1 wraps 0 to the largest value, which puts "no PID" last.
 		return cmp.Or(cmp.Compare(a.PID-1, b.PID-1), cmp.Compare(a.Name, b.Name))
 	})
-	return Nodes{Cluster: s.Cluster, Self: s.Name, Nodes: nodes}
+	return Nodes{Cluster: s.Cluster, Self: s.Name, PeersError: s.PeersError, Nodes: nodes}
 }
 
 // newNode describes member m, which the list names as p, or not if p is nil.
@@ -248,9 +258,9 @@ func addressOf(m membership.Member) string {
 	return m.Addr.String()
 }
 
-func newChange(c membership.Change) NodeChange {
+func newChange(c membership.Change, now time.Time) NodeChange {
 	n := NodeChange{
-		Kind: c.Kind.String(), Name: c.Member.Name, PID: c.Member.PID,
+		Kind: c.Kind.String(), Name: c.Member.Name, Time: now, PID: c.Member.PID,
 		Address: addressOf(c.Member), Status: c.Member.Status.String(),
 		Since: c.Member.Since, Reason: c.Member.Reason,
 	}

@@ -113,8 +113,9 @@ func (e *engine) config() *serf.Config {
 	ml.SuspicionMult = timing.SuspicionMult
 	ml.GossipInterval = 100 * time.Millisecond
 	ml.PushPullInterval = 15 * time.Second
-	// With the default of 4, one of five nodes misses every thousandth
-	// broadcast on a perfect network; with 8, every millionth.
+	// With the default of 4, a given one of five nodes misses about every
+	// thousandth broadcast even on a perfect network (by calculation: three
+	// random targets a round, four sends each); with 8, every millionth.
 	ml.RetransmitMult = 8
 	ml.TCPTimeout = 5 * time.Second
 	// An LZW table per packet was a third of the cost of gossip, garbage

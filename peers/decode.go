@@ -131,12 +131,40 @@ func (d *decoder) syntax(err error) error {
 		if strings.HasPrefix(syntax.Error(), "unexpected end") {
 			problem = "the text ends in the middle"
 			hint = "it was cut off, or is still being written"
-		} else if strings.Contains(syntax.Error(), "after top-level value") {
-			hint = "remove what follows the closing brace"
+		} else {
+			hint = syntaxHint(syntax.Error(), d.text.text, at)
 		}
 	}
 	return d.broken(at, problem, hint, err)
 }
+
+// syntaxHint guesses which slip made the byte at an offset unfit, of those that
+// people make who edit JSON by hand; problem is what encoding/json says.
+func syntaxHint(problem string, text []byte, at int) string {
+	if at < 0 || at >= len(text) {
+		return ""
+	}
+	c, before := text[at], bytes.TrimRight(text[:at], " \t\r\n")
+	after := func(what string) bool { return strings.HasSuffix(problem, "after "+what) }
+	switch {
+	case strings.Contains(problem, " in "): // of a string, a number or a word
+		return ""
+	case c == '/' || c == '#':
+		return "JSON has no comments"
+	case c == '\'', isLetter(c) && strings.HasSuffix(problem, "beginning of object key string"):
+		return "use double quotes"
+	case (c == ']' || c == '}') && bytes.HasSuffix(before, []byte(",")):
+		return "remove the last comma"
+	case after("object key:value pair") && c == '"',
+		after("array element") && strings.IndexByte("\"{[-0123456789tfn", c) >= 0:
+		return "a comma is missing before it"
+	case after("top-level value"):
+		return "remove what follows the closing brace"
+	}
+	return ""
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 // broken is the error of a text that cannot be walked at all.
 func (d *decoder) broken(at int, problem, hint string, cause error) error {

@@ -94,6 +94,44 @@ func matchFaults(t *testing.T, faults []Fault, want []string) {
 	}
 }
 
+// TestSyntaxHints: the slips of those who edit JSON by hand.
+func TestSyntaxHints(t *testing.T) {
+	const missing, last, comment = "a comma is missing before it", "remove the last comma", "JSON has no comments"
+	const quotes, behind = "use double quotes", "remove what follows the closing brace"
+	for text, want := range map[string]string{
+		"{\"info\": {}\n\"replicas\": []}": missing,
+		`{"replicas": [{} {}]}`:            missing,
+		`{"replicas": [1 2]}`:              missing,
+		`{"replicas": ["a" "b"]}`:          missing,
+		"{\"replicas\": [{},\n]}":          last,
+		"{\"replicas\": [],\r\n\t}":        last,
+		"{ // the list\n}":                 comment,
+		`{"replicas": [] /* none */}`:      comment,
+		"# peers\n{}":                      comment,
+		"{\"replicas\": [{}, # one\n]}":    comment,
+		`{'replicas': []}`:                 quotes,
+		`{"replicas": ['a']}`:              quotes,
+		`{replicas: []}`:                   quotes,
+		`{} {}`:                            behind,
+		`{} // done`:                       comment,
+		// Nothing is said where a guess could mislead.
+		`{"a": "say "hi""}`: "",
+		`{"a": "it's #1`:    "it was cut off, or is still being written",
+		"{\"a\": \"x\n#\"}": "",
+		`{"a": 1/2}`:        comment,
+		`{"a": tru/}`:       "",
+		`{,}`:               "",
+		`}`:                 "",
+		`replicas:`:         "",
+	} {
+		_, err := decodePeers([]byte(text), "")
+		invalid, ok := errors.AsType[*InvalidError](err)
+		if !ok || len(invalid.Faults) != 1 || invalid.Faults[0].Hint != want {
+			t.Errorf("%s\ngives %v, want the hint %q", text, err, want)
+		}
+	}
+}
+
 func TestLoadSyntaxCause(t *testing.T) {
 	_, err := LoadFrom(inDir(t, "{]"))
 	if _, ok := errors.AsType[*json.SyntaxError](err); !ok {

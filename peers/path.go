@@ -51,8 +51,8 @@ func Find() (string, error) {
 	paths := SearchPaths()
 	path, err := firstExisting(paths)
 	if errors.Is(err, fs.ErrNotExist) && os.Getenv(envPath) != "" {
-		return "", fmt.Errorf("peers: $%s names %s, which does not exist: create it, or unset $%s: %w",
-			envPath, paths[0], envPath, fs.ErrNotExist)
+		return "", &noFileError{fmt.Sprintf("peers: $%s names %s, which does not exist: create it, or unset $%s",
+			envPath, paths[0], envPath)}
 	}
 	return path, err
 }
@@ -69,9 +69,16 @@ func firstExisting(paths []string) (string, error) {
 			return "", fmt.Errorf("peers: cannot look for a peers file: %w", err)
 		}
 	}
-	return "", fmt.Errorf("peers: there is no peers file: create one of %s: %w",
-		strings.Join(paths, ", "), fs.ErrNotExist)
+	return "", &noFileError{"peers: there is no peers file: create one of " + strings.Join(paths, ", ")}
 }
+
+// noFileError says that there is no peers file, in words that need no "file does
+// not exist" behind them.
+type noFileError struct{ text string }
+
+func (e *noFileError) Error() string { return e.text }
+
+func (*noFileError) Unwrap() error { return fs.ErrNotExist }
 
 // lookupPaths returns every place where [Load] looks. Other than [Find] it
 // goes on after a $PEERS_PATH that cannot be loaded, as it always has.

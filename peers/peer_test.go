@@ -170,6 +170,9 @@ func TestFindAndLoad(t *testing.T) {
 		!strings.Contains(err.Error(), "/etc/fluidfs/peers.json") {
 		t.Fatalf("nothing to find, and the error is %v", err)
 	}
+	if strings.Contains(err.Error(), "file does not exist") {
+		t.Errorf("the error says it twice: %v", err)
+	}
 	if list := Load(); list == nil || len(list.Peers) != 0 || list.Source() != "" {
 		t.Fatalf("nothing to load, and the list is %+v", list)
 	}
@@ -200,7 +203,8 @@ func TestFindAndLoad(t *testing.T) {
 
 	missing := filepath.Join(homeDir, "missing.json")
 	t.Setenv("PEERS_PATH", missing)
-	if _, err := Find(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), missing) {
+	if _, err := Find(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), missing) ||
+		strings.Contains(err.Error(), "file does not exist") {
 		t.Errorf("$PEERS_PATH without a file: %v", err)
 	}
 	if got := Load(); got.Source() != places[1] {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -62,12 +63,11 @@ taken its name for example, the agent says why and fails.`,
 	f.StringVar(&o.config.Name, "name", "", "which peer of the list this node is, by `name`")
 	f.Uint32Var(&o.config.PID, "pid", 0, "which peer of the list this node is, by precedence, a `number`")
 	f.StringVar(&o.config.PeersPath, "peers", "", "the peers `file` (default: looked up, see kith peers path)")
-	f.StringVar(&o.config.Dir, "dir", "", "state `directory`")
+	f.StringVar(&o.config.Dir, "dir", "", "state `directory` (default: NAME in $STATE_DIRECTORY, /var/lib/kith for root, else ~/.local/state/kith)")
 	f.StringVar(&o.keyFile, "key-file", "", "`file` with the cluster key (default $KITH_KEY_FILE, else key beside the peers file)")
 	f.BoolVar(&o.config.Insecure, "insecure", false, "serve other machines without a cluster key")
-	f.StringVar(&o.config.Cluster, "cluster", "", "`label` of the cluster; nodes with another one are strangers")
-	f.StringToStringVar(&o.config.Tags, "tag", nil, "label of this node, `key=value`; may be repeated")
-	f.Lookup("tag").DefValue = "" // which help would show as []
+	f.StringVar(&o.config.Cluster, "cluster", "", "`label` of the cluster; nodes with another one are strangers (default: \"cluster\" in the file's info, else \"kith\")")
+	f.Var((*tags)(&o.config.Tags), "tag", "label of this node, `key=value`; may be repeated")
 	f.StringVar(&o.http, "http", httpapi.DefaultAddr, `serve the HTTP API at `+"`host:port`"+`; port 0 picks one, "off" serves none`)
 	f.StringVar(&o.httpTokenFile, "http-token-file", "", "`file` with the token that HTTP clients must send; needed beyond the loopback")
 	f.StringVar(&o.logLevel, "log-level", "info", "`level` to log: debug, info, warn or error")
@@ -128,7 +128,7 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 // listenHTTP opens the port of the HTTP API.
 func listenHTTP(ctx context.Context, addr, token string) (net.Listener, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return nil, usageError(fmt.Errorf("--http %q is not host:port: %w", addr, err))
+		return nil, usageError(fmt.Errorf("--http %q is not host:port: %s", addr, portHint(addr, err)))
 	}
 	ln, err := httpapi.Listen(ctx, addr, token)
 	if err == nil || errors.Is(err, httpapi.ErrExposed) { // which says what to do
@@ -136,6 +136,44 @@ func listenHTTP(ctx context.Context, addr, token string) (net.Listener, error) {
 	}
 	return nil, fmt.Errorf("%w; choose another address with --http host:port, or none with --http off", err)
 }
+
+// portHint says what to write in place of an address that is not host:port.
+func portHint(addr string, err error) string {
+	_, port, _ := net.SplitHostPort(httpapi.DefaultAddr)
+	host := strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]")
+	if strings.Trim(host, "0123456789") == "" {
+		return "write 127.0.0.1:" + host
+	}
+	if _, ipErr := netip.ParseAddr(host); ipErr == nil || !strings.ContainsAny(host, ":[]/") {
+		return "write " + net.JoinHostPort(host, port)
+	}
+	return err.Error()
+}
+
+// tags are the values of --tag.
+type tags map[string]string
+
+// Set implements [pflag.Value].
+func (t *tags) Set(text string) error {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok || key == "" {
+		return errors.New("give key=value")
+	}
+	if old, twice := (*t)[key]; twice {
+		return fmt.Errorf("%s is given twice, %s=%s before; give each key once", key, key, old)
+	}
+	if *t == nil {
+		*t = make(tags)
+	}
+	(*t)[key] = value
+	return nil
+}
+
+// String implements [pflag.Value]; help shows no default.
+func (t *tags) String() string { return "" }
+
+// Type implements [pflag.Value].
+func (t *tags) Type() string { return "key=value" }
 
 // serveNode serves node on ln, if there is one, until ctx is done or one of them
 // ends.

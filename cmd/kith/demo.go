@@ -63,8 +63,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Short:   "see kith work, with real processes on this machine",
 		Long: `Starts three agents on the loopback, kills one without warning, starts it again,
 and adds a fourth to the peers file; after each step it waits until every node has
-noticed and says how long that took. It asks nothing, takes well under a minute
-and leaves nothing behind: no file, no process.`,
+noticed and says how long that took. It asks nothing, takes some seconds and
+leaves nothing behind: no file, no process.`,
 		Example: `  kith demo
   kith demo --json | jq .steps
   kith demo --keep            leave the peers file and the logs for a look`,
@@ -161,7 +161,11 @@ func playStep(ctx context.Context, s *stage, act string, step step) played {
 	return p
 }
 
-func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+// seconds returns d in seconds, to the millisecond; [time.Duration.Seconds] would
+// add to what is shown the error of a sum.
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}
 
 func tookOf(p played) time.Duration { return time.Duration(p.TookS * float64(time.Second)) }
 

@@ -107,9 +107,12 @@ func environmentTopic() *cobra.Command {
   PEERS_PATH         the peers file, before all other places
   PEERS_SYNC_URL     where an agent and "kith peers sync" fetch the list of peers
   PEERS_SYNC_APIKEY  the key sent there, as X-Api-Key
-  KITH_KEY_FILE      the file with the cluster key
+  KITH_KEY_FILE      the file with the cluster key, before the one beside the peers file
   KITH_API           the agent that "nodes" and "status" ask, default 127.0.0.1:2033
   KITH_TOKEN_FILE    the file with the token for it
+  STATE_DIRECTORY    where agents keep their state, each in a directory of its name;
+                     systemd sets it; without it root's are in /var/lib/kith
+  XDG_STATE_HOME     other users' agents keep it in kith/ there, default ~/.local/state
   NO_COLOR           when set, no colours; there are none outside a terminal anyway
 
 Files: "kith peers path --verbose" lists where the peers file is looked for. The

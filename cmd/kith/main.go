@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -73,6 +74,7 @@ type app struct {
 }
 
 func (a *app) rootCommand() *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:   "kith",
 		Short: "find peers, know who is alive",
@@ -81,14 +83,20 @@ func (a *app) rootCommand() *cobra.Command {
 A program imports the library and needs none of these commands; they edit and
 check the peers file, run a node as a process of its own, and show how a
 cluster fares.`,
-		Example: `  kith demo                  see it work, on this machine, in half a minute
+		Example: `  kith demo                  see it work, on this machine, in some seconds
   kith peers add alpha --ip 10.0.0.1 --port 6000
   kith agent                 run a node
   kith nodes                 who is there, who is missing`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version {
+				a.sayVersion()
+				return nil
+			}
+			return cmd.Help()
+		},
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			a.running = true
 		},
@@ -96,7 +104,8 @@ cluster fares.`,
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(flagWords(err)) })
+	root.Flags().BoolVar(&version, "version", false, "print the version of kith")
 	root.AddGroup(
 		&cobra.Group{ID: groupFile, Title: "Peers file:"},
 		&cobra.Group{ID: groupNode, Title: "Nodes:"},
@@ -168,7 +177,7 @@ Exit codes: {{.}}.
 
 Topics:
 {{- range .Commands}}{{if .IsAdditionalHelpTopicCommand}}
-  {{rpad .CommandPath .CommandPathPadding}} {{.Short}}
+  {{rpad .CommandPath .CommandPathPadding}}  {{.Short}}
 {{- end}}{{end}}
 {{- end}}
 {{- if .HasAvailableSubCommands}}
@@ -176,6 +185,24 @@ Topics:
 "{{.CommandPath}} COMMAND --help" tells more about a command.
 {{- end}}
 `
+
+// flagWords says of a value that a flag cannot have which it can.
+func flagWords(err error) error {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	why := bad.Unwrap().Error()
+	switch bad.GetFlag().Value.Type() {
+	case "uint16":
+		why = "give a whole number from 1 to 65535"
+	case "uint32":
+		why = "give a whole number from 1 to 4294967295"
+	case "bool":
+		why = "give true or false, or the flag alone"
+	}
+	return fmt.Errorf("--%s %q: %s", bad.GetFlag().Name, bad.GetValue(), why)
+}
 
 // noSuchCommand refuses arguments of a command that only has subcommands.
 func noSuchCommand(cmd *cobra.Command, args []string) error {

@@ -105,7 +105,9 @@ func TestUsageErrors(t *testing.T) {
 		"nodes --api ftp://x", "nodes --api http://user:pw@x", "peers add", "peers add a b", "peers add a",
 		"peers add a --ip 1.2.3.4", "peers add a --port 70000 --ip 1.2.3.4", "peers add a --port x", "peers remove",
 		"peers diff a", "peers diff - -", "peers add a --port 1 --ip 1.1.1.1 --file -", "peers sync",
-		"agent --log-level loud", "agent --log-format xml", "agent --tag novalue", "agent --http nowhere",
+		"agent --log-level loud", "agent --log-format xml", "agent --tag novalue", "agent --tag =x", "agent --tag zone=a --tag zone=b", "agent --pid x",
+		"peers add a --ip 300.0.0.1 --port 1", "peers add a --ip 10.0.0.1:6000 --port 1", "peers add a --ip 1.2 --port 1 --hostname h",
+		"nodes --json=perhaps", "agent --http nowhere",
 		"agent extra", "help nosuch", "help peers nosuch", "keygen extra", "version extra", "demo extra", "status extra", "peers show a b",
 	} {
 		r := cli(t, strings.Fields(line)...).want(t, exitUsage, "kith: ", "--help' for usage")
@@ -115,6 +117,24 @@ func TestUsageErrors(t *testing.T) {
 	}
 	cli(t, "pers").want(t, exitUsage, "did you mean peers?")
 	cli(t, "peers", "vaildate").want(t, exitUsage, `"peers vaildate"`, "did you mean validate?")
+	for line, words := range map[string]string{
+		"peers add a --ip 300.0.0.1 --port 1":     `kith: --ip: "300.0.0.1" is no IP address`,
+		"peers add a --port 70000":                `kith: --port "70000": give a whole number from 1 to 65535`,
+		"peers add a --port x":                    `kith: --port "x": give a whole number from 1 to 65535`,
+		"peers add a --pid x":                     `kith: --pid "x": give a whole number from 1 to 4294967295`,
+		"nodes --json=perhaps":                    `kith: --json "perhaps": give true or false`,
+		"agent --tag =x":                          `kith: --tag "=x": give key=value`,
+		"agent --tag zone=a --tag zone=b":         `kith: --tag "zone=b": zone is given twice, zone=a before`,
+		"agent --http localhost":                  "write localhost:2033",
+		"agent --http 2033":                       "write 127.0.0.1:2033",
+		"agent --http ::1":                        "write [::1]:2033",
+		"agent --http http://localhost:2033/path": "too many colons",
+	} {
+		r := cli(t, strings.Fields(line)...).want(t, exitUsage, words)
+		if strings.Contains(r.err, "strconv") || strings.Contains(r.err, "missing port") {
+			t.Errorf("kith %s speaks Go: %s", line, r.err)
+		}
+	}
 	cli(t, "nodes", "-wat").want(t, exitUsage, "--wat")
 }
 
@@ -128,7 +148,9 @@ func TestHelp(t *testing.T) {
 		cli(t, strings.Fields(line)...).want(t, exitOK, "130", "not healthy")
 	}
 	cli(t, "help", "flags").want(t, exitOK, "-json")
-	cli(t, "help", "environment").want(t, exitOK, "PEERS_PATH", "KITH_API")
+	cli(t, "help", "environment").want(t, exitOK, "PEERS_PATH", "KITH_API", "KITH_KEY_FILE", "STATE_DIRECTORY", "XDG_STATE_HOME")
+	cli(t, "--help").want(t, exitOK, "\n  kith environment  environment variables", "\n  kith flags        how flags")
+	cli(t, "agent", "--help").want(t, exitOK, `(default: "cluster" in the file's info, else "kith")`, "$STATE_DIRECTORY", "--tag key=value")
 
 	a := &app{}
 	walk(a.rootCommand(), func(cmd *cobra.Command) {
@@ -157,7 +179,12 @@ func TestCompletion(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	cli(t, "version").want(t, exitOK, "kith 0.", "go1.")
+	r := cli(t, "version").want(t, exitOK, "kith 0.", "go1.")
+	for _, flag := range []string{"--version", "-version"} {
+		if again := cli(t, flag).want(t, exitOK); again.out != r.out {
+			t.Errorf("kith %s prints %q, want %q", flag, again.out, r.out)
+		}
+	}
 	if b := decode[build](t, cli(t, "version", "-json").out); b.Version == "" || b.Go == "" {
 		t.Errorf("version --json: %+v", b)
 	}

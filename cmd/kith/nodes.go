@@ -23,10 +23,10 @@ func (a *app) nodesCommand() *cobra.Command {
 		Long: `Shows the nodes that gossip knows merged with those of the peers file, as one
 running agent sees them. A peer of the file that was never seen is "absent".
 
-Ends with code 3 when a node failed, or a peer of the file is not alive. With
---watch it goes on until interrupted, which is code 0: on a terminal it redraws
-the table, elsewhere it prints one line for every change (with --json, one JSON
-object, the first for the state at the start).`,
+Ends with code 3 when a peer of the file is not alive. With --watch it goes on
+until interrupted, which is code 0, or until the agent ends (code 4): on a
+terminal it redraws the table, elsewhere it prints one line for every change (with
+--json, one JSON object, the first for the state at the start).`,
 		Example: `  kith nodes
   kith nodes --watch
   kith nodes --json --api 10.0.0.1:2033 --token-file token | jq '.nodes[].name'`,
@@ -48,7 +48,7 @@ object, the first for the state at the start).`,
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&watch, "watch", "w", false, "go on and show every change")
+	f.BoolVarP(&watch, "watch", "w", false, "go on and show every change, until interrupted, or until the agent ends (code 4)")
 	jsonFlag(f, &asJSON)
 	af.add(f)
 	return exits(cmd, exitFailed, exitUnhealthy, exitUnreachable, exitInterrupted)
@@ -98,8 +98,18 @@ func (a *app) nodesTable(nodes httpapi.Nodes, since func(time.Time) string) stri
 		t.add(pid, n.Name, cell{n.Status, statusStyles[n.Status]}, orDash(n.Address), rtt,
 			since(n.Since), orDash(n.Version), cell{nodeNote(n, hasFile), faint})
 	}
-	return t.render(a.paint)
+	return t.render(a.paint) + a.fileNote(nodes)
 }
+
+// fileNote is the line below the nodes that warns of a peers file with mistakes.
+func (a *app) fileNote(nodes httpapi.Nodes) string {
+	if nodes.PeersError == "" {
+		return ""
+	}
+	return "\n" + a.paint(fileMistakes, doubt) + "\n"
+}
+
+const fileMistakes = "the peers file has mistakes, the last good list stays: kith status"
 
 // nodeNote tells what is odd about n.
 func nodeNote(n httpapi.NodeInfo, hasFile bool) string {
@@ -137,6 +147,7 @@ func clock(t time.Time) string {
 // watchNodes shows every change until ctx is done.
 func (a *app) watchNodes(ctx context.Context, c *httpapi.Client, asJSON bool) error {
 	redraw := isTerminal(a.stdout) && !asJSON
+	var lines changeLines
 	for event, err := range c.WatchNodes(ctx) {
 		if ctx.Err() != nil {
 			return nil
@@ -151,7 +162,7 @@ func (a *app) watchNodes(ctx context.Context, c *httpapi.Client, asJSON bool) er
 			_, err = fmt.Fprintf(a.stdout, "%s%s  %s  Ctrl-C to stop\n\n%s", clearScreen,
 				a.paint("kith nodes", strong), c.URL(), a.nodesTable(event.Nodes, clock)+recent(event))
 		default:
-			err = a.printChanges(event)
+			_, err = io.WriteString(a.stdout, clean(lines.next(event, time.Now())))
 		}
 		if err != nil {
 			return err
@@ -167,36 +178,48 @@ func recent(event httpapi.NodesEvent) string {
 	}
 	var out strings.Builder
 	out.WriteByte('\n')
+	now := time.Now()
 	for _, c := range event.Changes {
-		out.WriteString(clean(changeLine(c)) + "\n")
+		out.WriteString(clean(changeLine(c, now)) + "\n")
 	}
 	return out.String()
 }
 
-// printChanges prints one line for each change of event; for the first event,
-// one for each node.
-func (a *app) printChanges(event httpapi.NodesEvent) error {
+// changeLines words a stream of events, one line for each change.
+type changeLines struct {
+	begun bool
+	fault string // the PeersError that was told
+}
+
+// next returns the lines for event; for the first one, a line for each node.
+func (l *changeLines) next(event httpapi.NodesEvent, now time.Time) string {
 	var out strings.Builder
 	if event.Skipped > 0 {
-		fmt.Fprintf(&out, "%s  (%d changes were missed)\n", time.Now().Format(time.TimeOnly), event.Skipped)
+		fmt.Fprintf(&out, "%s  (%d changes were missed)\n", clock(now), event.Skipped)
 	}
 	for _, c := range event.Changes {
-		out.WriteString(changeLine(c) + "\n")
+		out.WriteString(changeLine(c, now) + "\n")
 	}
-	if len(event.Changes) == 0 && event.Skipped == 0 {
+	if !l.begun {
 		for _, n := range event.Nodes.Nodes {
-			out.WriteString(changeLine(httpapi.NodeChange{Kind: n.Status, Name: n.Name, PID: n.PID, Address: n.Address, Since: n.Since}) + "\n")
+			out.WriteString(changeLine(httpapi.NodeChange{Kind: n.Status, Name: n.Name, PID: n.PID, Address: n.Address}, now) + "\n")
 		}
 	}
-	_, err := io.WriteString(a.stdout, clean(out.String()))
-	return err
+	switch fault := event.PeersError; {
+	case fault != "" && fault != l.fault:
+		fmt.Fprintf(&out, "%s  %s\n", clock(now), fileMistakes)
+	case fault == "" && l.fault != "":
+		fmt.Fprintf(&out, "%s  the peers file is in force again\n", clock(now))
+	}
+	l.begun, l.fault = true, event.PeersError
+	return out.String()
 }
 
 // changeLine tells one change: when, who, what.
-func changeLine(c httpapi.NodeChange) string {
-	at := c.Since
-	if at.IsZero() {
-		at = time.Now()
+func changeLine(c httpapi.NodeChange, now time.Time) string {
+	at := c.Time
+	if at.IsZero() { // the agent is an older one
+		at = now
 	}
 	line := fmt.Sprintf("%s  %s %s", clock(at), c.Name, changeWords(c))
 	if c.Address != "" {

@@ -97,22 +97,34 @@ func TestNodes(t *testing.T) {
 		t.Errorf("a control character of a stranger reaches the terminal: %q", r.out)
 	}
 	cli(t, "nodes", "--api", api, "--json").want(t, exitUnhealthy, `"failed"`)
+
+	// What was taken off the list may be dead; so says kith status.
+	if err := f.list.Remove("bravo"); err != nil {
+		t.Fatal(err)
+	}
+	if r := cli(t, "nodes", "--api", api).want(t, exitOK, "failed", "-"); strings.Contains(r.out, "mistakes") {
+		t.Errorf("the peers file is called bad:\n%s", r.out)
+	}
+	f.status.PeersError = "peers: the list has 2 faults:\none\nanother"
+	cli(t, "nodes", "--api", api).want(t, exitOK, "\n\nthe peers file has mistakes, the last good list stays: kith status\n")
 }
 
 func TestStatus(t *testing.T) {
 	f := newFakeNode()
 	api := serveFake(t, f, "")
 	cli(t, "status", "--api", api).want(t, exitOK, "alpha (pid 1) of cluster test is healthy", "up for 1h", "encrypted", "in memory", "/etc/kith/peers.json", "2 alive")
-	f.status.Problems = []string{"charlie is missing: start it"}
-	f.status.PeersError = "line 3 is odd"
+	f.status.PeersError = "the list has 2 faults:\nline 3 is odd\nline 4 as well"
+	f.status.Problems = []string{"charlie is missing: start it", "the newest list of peers is not in force: " + f.status.PeersError}
 	f.status.Dir = "/var/lib/kith/alpha"
 	f.status.Failed = 1
 	f.status.Sync = &peers.SyncState{URL: "https://config.example/", LastError: "503"}
 	f.status.Missing = []kith.MissingPeer{{Name: "charlie", PID: 3, Addr: "10.0.0.3:7000", Attempts: 4, LastError: "refused", LastTry: time.Now(), NextTry: time.Now().Add(time.Hour)}}
-	cli(t, "status", "--api", api).want(t, exitUnhealthy, "not healthy", "- charlie is missing: start it", "line 3 is odd",
+	cli(t, "status", "--api", api).want(t, exitUnhealthy, "not healthy", "- charlie is missing: start it",
+		"its newest content is not in force, see below\n",
+		"  - the newest list of peers is not in force: the list has 2 faults:\n    line 3 is odd\n    line 4 as well\n",
 		"/var/lib/kith/alpha", "1 failed", "config.example", "never yet", "503", "charlie (pid 3)", "4×", "refused")
 	s := decode[httpapi.Status](t, cli(t, "status", "--api", api, "--json").want(t, exitUnhealthy).out)
-	if s.Healthy || len(s.Missing) != 1 || len(s.Problems) != 1 {
+	if s.Healthy || len(s.Missing) != 1 || len(s.Problems) != 2 {
 		t.Errorf("status --json: %+v", s)
 	}
 }
@@ -144,6 +156,32 @@ func TestToken(t *testing.T) {
 	cli(t, "nodes", "--api", api, "--token-file", "wrong").want(t, exitFailed, "the token is wrong")
 	cli(t, "nodes", "--api", api, "--token-file", "empty").want(t, exitFailed, "empty is empty", "kith keygen")
 	cli(t, "nodes", "--api", api, "--token-file", "none").want(t, exitFailed, "none")
+}
+
+// TestChangeLines: each line has the time of the change, whatever the member's
+// state is since.
+func TestChangeLines(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 11, 21, 10, minute, 0, 0, time.Local) }
+	node := httpapi.NodeInfo{Name: "bravo", Status: "alive", Since: at(1)}
+	event := func(fault string, changes ...httpapi.NodeChange) httpapi.NodesEvent {
+		return httpapi.NodesEvent{Nodes: httpapi.Nodes{Nodes: []httpapi.NodeInfo{node}, PeersError: fault}, Changes: changes}
+	}
+	var lines changeLines
+	for _, step := range []struct {
+		event httpapi.NodesEvent
+		want  string
+	}{
+		{event(""), "10:09:00  bravo alive\n"},
+		{event("", httpapi.NodeChange{Kind: "unreachable", Name: "bravo", Time: at(5), Since: at(1), Reason: "refused"}), "10:05:00  bravo unreachable  refused\n"},
+		{event("", httpapi.NodeChange{Kind: "updated", Name: "bravo"}), "10:09:00  bravo updated\n"},
+		{event("line 3"), "10:09:00  " + fileMistakes + "\n"},
+		{event("line 3"), ""},
+		{event(""), "10:09:00  the peers file is in force again\n"},
+	} {
+		if got := lines.next(step.event, at(9)); got != step.want {
+			t.Errorf("got %q, want %q", got, step.want)
+		}
+	}
 }
 
 // watching runs kith nodes --watch until stop, which returns its exit code.
@@ -183,6 +221,11 @@ func TestNodesWatch(t *testing.T) {
 	eventually(t, "both watches show the change", func() bool {
 		return strings.Contains(lines.String(), "bravo failed  127.0.0.1:7002\n") && strings.Count(events.String(), "\n") == 2
 	})
+	for _, line := range strings.Split(lines.String(), "\n")[:2] {
+		if at := f.members[1].Since.Local().Format(time.TimeOnly); strings.HasPrefix(line, at) {
+			t.Errorf("the first lines tell another time than that of the watch: %s", line)
+		}
+	}
 	for name, code := range map[string]int{"lines": stopLines(), "events": stopEvents()} {
 		if code != exitOK {
 			t.Errorf("the watch of %s ends with %d\n%s%s", name, code, &lines, &events)

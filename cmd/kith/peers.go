@@ -118,7 +118,7 @@ places where it is looked for, most important first. Fails when there is none.`,
 			switch {
 			case asJSON:
 				if jsonErr := a.printJSON(map[string]any{
-					"path": found, "recommended": peers.Path(), "search": places,
+					"path": found, "search": places,
 				}); jsonErr != nil {
 					return jsonErr
 				}
@@ -156,8 +156,9 @@ func placesTable(places []pathEntry) *table {
 func (a *app) peersShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "show [FILE]",
-		Short: "show the list of peers",
+		Use:     "show [FILE]",
+		Aliases: []string{"list"},
+		Short:   "show the list of peers",
 		Long: `Shows the peers of FILE, by default of the file that a node would use, sorted by
 PID. CONTROL is the port of gossip and consensus, PORT that of messages. With
 --json it prints the list as it would be written to a file.`,

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -57,8 +58,14 @@ for --hostname.`,
 			if peer.Port == 0 {
 				return usageError(errors.New("--port is missing: the message port, 1 to 65535"))
 			}
-			if _, err := netip.ParseAddr(peer.IPAddr); err != nil && peer.Hostname == "" {
-				peer.Hostname, peer.IPAddr = peer.IPAddr, ""
+			if _, err := netip.ParseAddr(peer.IPAddr); err != nil && peer.IPAddr != "" {
+				// Digits and dots, or anything with a colon, name no host.
+				if strings.Trim(peer.IPAddr, "0123456789.") == "" || strings.Contains(peer.IPAddr, ":") {
+					return usageError(fmt.Errorf("--ip: %q is no IP address; an example is 10.0.0.1", peer.IPAddr))
+				}
+				if peer.Hostname == "" {
+					peer.Hostname, peer.IPAddr = peer.IPAddr, ""
+				}
 			}
 			if peer.Host() == "" {
 				return usageError(errors.New("an address is missing: give --ip, or else --domain or --hostname"))
@@ -89,6 +96,9 @@ func addPeer(list *peers.Peers, p peers.Peer, force bool) error {
 		p.PID++
 	}
 	err := list.Add(&p)
+	if errors.Is(err, peers.ErrExists) {
+		return fmt.Errorf("%w; remove it first, or edit the file", err)
+	}
 	if _, invalid := errors.AsType[*peers.InvalidError](err); invalid && force {
 		list.Peers = append(list.Peers, &p)
 		return nil

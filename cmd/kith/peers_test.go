@@ -61,7 +61,12 @@ func read(t *testing.T, path string) string {
 
 func TestPeersPath(t *testing.T) {
 	path := workdir(t, "")
-	cli(t, "peers", "path").want(t, exitFailed, "there is no peers file", "kith peers add")
+	if r := cli(t, "peers", "path").want(t, exitFailed, "there is no peers file", "kith peers add"); strings.Contains(r.err, "does not exist") {
+		t.Errorf("it is said twice: %s", r.err)
+	}
+	if r := cli(t, "peers", "path", "--json").want(t, exitFailed, `"path": ""`); strings.Contains(r.out, "recommended") {
+		t.Errorf("path --json recommends what add does not do: %s", r.out)
+	}
 	write(t, path, threePeers)
 	if r := cli(t, "peers", "path").want(t, exitOK); r.out != path+"\n" {
 		t.Errorf("the path is %q, want %q", r.out, path)
@@ -85,6 +90,9 @@ func TestPeersShow(t *testing.T) {
 		t.Errorf("not sorted by PID:\n%s", r.out)
 	}
 	cli(t, "peers", "show", path).want(t, exitOK, "alpha")
+	if again := cli(t, "peers", "list").want(t, exitOK); again.out != r.out {
+		t.Errorf("list is not show:\n%s", again.out)
+	}
 	cliWith(t, threePeers, nil, "peers", "show", "-", "-json").want(t, exitOK, `"rack": 7`, `"colour": "blue"`)
 	cliWith(t, "{", nil, "peers", "show", "-").want(t, exitInvalid, "standard input:1:")
 	cliWith(t, strings.Repeat(" ", peers.MaxFileSize+1), nil, "peers", "show", "-").want(t, exitFailed, "16 MiB")
@@ -136,7 +144,7 @@ func TestPeersAdd(t *testing.T) {
 	cli(t, "peers", "validate").want(t, exitOK, "4 peers")
 
 	before := read(t, path)
-	cli(t, "peers", "add", "alpha", "--ip", "127.0.0.1", "--port", "6009").want(t, exitFailed, "exists already")
+	cli(t, "peers", "add", "alpha", "--ip", "127.0.0.1", "--port", "6009").want(t, exitFailed, "exists already; remove it first, or edit the file")
 	cli(t, "peers", "add", "echo", "--ip", "127.0.0.1", "--port", "6001").want(t, exitInvalid, path, `also the message port of "alpha"`)
 	cli(t, "peers", "add", "bad name", "--ip", "127.0.0.1", "--port", "6009").want(t, exitInvalid, "cannot be in a name")
 	cli(t, "peers", "add", "echo", "--ip", "127.0.0.1", "--port", "65000").want(t, exitInvalid, "control_port")

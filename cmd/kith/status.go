@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,7 +78,7 @@ func (a *app) tellStatus(s httpapi.Status, now time.Time) {
 	if len(s.Problems) > 0 {
 		a.say("\nproblems:")
 		for _, p := range s.Problems {
-			a.say("  - %s", p)
+			a.say("  - %s", strings.ReplaceAll(p, "\n", "\n    "))
 		}
 	}
 }
@@ -105,7 +106,7 @@ func peersFileWords(s httpapi.Status, now time.Time) string {
 		words += ", read " + ago(s.PeersLoaded, now) + " ago"
 	}
 	if s.PeersError != "" {
-		words += "; its newest content is not in force: " + s.PeersError
+		words += "; its newest content is not in force, see below"
 	}
 	return words
 }

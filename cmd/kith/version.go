@@ -45,25 +45,29 @@ func (a *app) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "print the version of kith",
-		Long:    "Prints the version of kith, of Go, and the commit it was built from.",
+		Long:    "Prints the version of kith, of Go, and the commit it was built from, if known.",
 		Example: "  kith version --json",
 		Args:    exactArgs(),
 		RunE: func(*cobra.Command, []string) error {
-			b := thisBuild()
 			if asJSON {
-				return a.printJSON(b)
+				return a.printJSON(thisBuild())
 			}
-			commit := ""
-			if b.Revision != "" {
-				commit = ", commit " + b.Revision[:min(12, len(b.Revision))]
-			}
-			if b.Modified {
-				commit += " (modified)"
-			}
-			a.say("kith %s (%s, %s%s)", b.Version, b.Go, b.Platform, commit)
+			a.sayVersion()
 			return nil
 		},
 	}
 	jsonFlag(cmd.Flags(), &asJSON)
 	return exits(cmd)
+}
+
+func (a *app) sayVersion() {
+	b := thisBuild()
+	commit := ""
+	if b.Revision != "" {
+		commit = ", commit " + b.Revision[:min(12, len(b.Revision))]
+	}
+	if b.Modified {
+		commit += " (modified)"
+	}
+	a.say("kith %s (%s, %s%s)", b.Version, b.Go, b.Platform, commit)
 }
