@@ -55,10 +55,30 @@ func (n *Node) apply(ctx context.Context, list *peers.Peers, path string) error 
 		defer func() { n.turn <- struct{}{} }()
 	case <-n.work.Done():
 		return ErrClosed
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	if n.work.Err() != nil {
 		return ErrClosed
 	}
+	first := n.now() == nil
+	if err := n.comply(ctx, list, path); err != nil {
+		if n.work.Err() == nil && n.list.fail(err) {
+			n.log.Error("the newest list of peers cannot be followed, the one in force stays", "error", err)
+		}
+		return err
+	}
+	if path == "" && n.cfg.Peers == nil {
+		list.Peers[0].ControlPort = n.now().self.ControlPort
+	}
+	if diff := n.list.set(list, time.Now()); !diff.Empty() && !first {
+		n.log.Info("the list of peers changed", "path", path, "diff", diff.String())
+	}
+	return nil
+}
+
+// comply does the work of apply, whose turn it has.
+func (n *Node) comply(ctx context.Context, list *peers.Peers, path string) error {
 	old := n.now()
 	self, err := n.identify(list, path, old)
 	if err != nil {
@@ -121,8 +141,12 @@ func contacts(list *peers.Peers, self string) []membership.Contact {
 
 // choose works out the place that list asks for.
 func (n *Node) choose(ctx context.Context, list *peers.Peers, self *peers.Peer, path string, old *run) (place, error) {
+	// Whatever gossip could refuse at the new place must be refused here.
 	p := place{self: self, cluster: n.cfg.clusterName(list), path: path}
-	var err error
+	err := membership.ValidateCluster(p.cluster)
+	if err != nil {
+		return p, fmt.Errorf("kith: info.cluster: %w", err)
+	}
 	if old != nil && old.path == path {
 		p.key = old.key // changing it would cut the node off from the others
 	} else if p.key, err = n.cfg.key(path); err != nil {
@@ -255,10 +279,15 @@ func (n *Node) move(ctx context.Context, old *run, next place, others []membersh
 		}
 	}
 	n.gossip.SetContacts(others)
-	if err := n.gossipAt(ctx, &run{place: next, link: l, id: old.id}); err != nil {
+	err = n.gossipAt(ctx, &run{place: next, link: l, id: old.id})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrNameTaken):
 		return n.lost(err)
 	}
-	return nil
+	l.Close()
+	return n.lost(errors.Join(err, n.rise(ctx, old.place, old.id)))
 }
 
 // lost ends a node that has no place to run at any more.

@@ -70,7 +70,7 @@ func TestEditedFile(t *testing.T) {
 
 	// Good again, and bravo has moved to other ports.
 	moved := list.Clone()
-	moved.Update("bravo", func(p *peers.Peer) { p.Port, p.ControlPort = freePort(t), freePort(t) })
+	moved.Update("bravo", func(p *peers.Peer) { fresh := freePorts(t, 2); p.Port, p.ControlPort = fresh[0], fresh[1] })
 	dump(t, moved, path)
 	want, _ := moved.Get("bravo")
 	for _, node := range []*kith.Node{alpha, charlie} {
@@ -143,7 +143,7 @@ func TestNameTakenAtStart(t *testing.T) {
 	first := c.Node("bravo").Status()
 	// A second bravo elsewhere, whose list has the true alpha.
 	list := c.Peers()
-	list.Update("bravo", func(p *peers.Peer) { p.Port, p.ControlPort = freePort(t), freePort(t) })
+	list.Update("bravo", func(p *peers.Peer) { fresh := freePorts(t, 2); p.Port, p.ControlPort = fresh[0], fresh[1] })
 	second, err := kith.Start(t.Context(), kith.Config{Name: "bravo", Peers: list, Key: c.Key(), Dir: t.TempDir()})
 	if err == nil {
 		second.Close()
@@ -370,14 +370,14 @@ func TestWrongAddressInTheFile(t *testing.T) {
 		list.Update("charlie", func(p *peers.Peer) { p.Port = 7400 })
 		list.Update("charlie", func(p *peers.Peer) { p.ControlPort = 8318 })
 		for _, node := range c.Nodes() {
-			node.SetPeers(list)
+			node.SetPeers(t.Context(), list)
 		}
 		c.Await("alpha says who is there instead", func() bool {
 			s := c.Node("alpha").Status()
 			return len(s.Missing) == 1 && strings.Contains(s.Missing[0].LastError, "bravo lives here, not charlie")
 		})
 		list.Update("charlie", func(p *peers.Peer) { p.Domain = "nowhere.invalid" })
-		c.Node("alpha").SetPeers(list)
+		c.Node("alpha").SetPeers(t.Context(), list)
 		c.Await("alpha says that the name does not resolve", func() bool {
 			s := c.Node("alpha").Status()
 			return len(s.Missing) == 1 && strings.Contains(s.Missing[0].LastError, "nowhere.invalid")
@@ -429,7 +429,7 @@ func TestCloseAndLeave(t *testing.T) {
 	for what, err := range map[string]error{
 		"Leave":     alpha.Leave(t.Context()),
 		"Broadcast": alpha.Broadcast("x", nil),
-		"SetPeers":  alpha.SetPeers(c.Peers()),
+		"SetPeers":  alpha.SetPeers(t.Context(), c.Peers()),
 	} {
 		if !errors.Is(err, kith.ErrClosed) {
 			t.Errorf("%s after Close: %v", what, err)
@@ -453,7 +453,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 			list.Update("alpha", func(p *peers.Peer) { p.Port = 9000 })
 			alpha := c.Node("alpha")
 			moved := make(chan error)
-			go func() { moved <- alpha.SetPeers(list) }()
+			go func() { moved <- alpha.SetPeers(t.Context(), list) }()
 			time.Sleep(time.Duration(i) * 50 * time.Millisecond)
 			c.Kill("alpha")
 			<-moved

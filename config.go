@@ -47,14 +47,15 @@ type Config struct {
 
 	// Key is the cluster key as NewKey and `kith keygen` print it. Empty means
 	// the file $KITH_KEY_FILE, else the file "key" beside the peers file, if it
-	// exists. The files must be readable by their owner only.
+	// exists. The files must be readable by their owner only. It is a secret:
+	// do not print a Config that has one.
 	Key string
 	// Insecure lets a node without a key listen beyond loopback. Then whoever
 	// can send it packets can join, lie and take the cluster down.
 	Insecure bool
 
-	// Tags are labels for other nodes to read in their Members. All together
-	// must fit into some 450 bytes; names must not begin with "_".
+	// Tags are labels for other nodes to read in their Members, at most
+	// membership.MaxTags bytes of them; names must not begin with "_".
 	Tags map[string]string
 
 	// Logger receives what happens. Nil discards it.
@@ -86,8 +87,13 @@ func (c Config) ready() (Config, error) {
 			errs = append(errs, fmt.Errorf("field Peers: %w", err))
 		}
 	}
-	if len(c.Cluster) > 255 {
-		errs = append(errs, fmt.Errorf("field Cluster has %d bytes (limit 255)", len(c.Cluster)))
+	if c.Cluster != "" {
+		if err := membership.ValidateCluster(c.Cluster); err != nil {
+			errs = append(errs, fmt.Errorf("field Cluster: %w", err))
+		}
+	}
+	if err := membership.ValidateTags(c.Tags); err != nil {
+		errs = append(errs, fmt.Errorf("field Tags: %w", err))
 	}
 	if err := c.Timing.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("field Timing: %w", err))
@@ -146,7 +152,7 @@ func (c Config) stateDir(name string, n int) (string, error) {
 		if n < 2 {
 			return "", nil
 		}
-		parent, err := stateParent()
+		parent, err := stateParent(os.Geteuid())
 		if err != nil {
 			return "", err
 		}
@@ -174,11 +180,11 @@ func tryWriting(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-func stateParent() (string, error) {
+func stateParent(euid int) (string, error) {
 	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" { // as systemd sets it
 		return dir, nil
 	}
-	if os.Geteuid() == 0 {
+	if euid == 0 {
 		return "/var/lib/kith", nil
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {

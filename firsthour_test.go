@@ -44,9 +44,10 @@ func lonely(t *testing.T) string {
 func onLoopback(t *testing.T, names ...string) *peers.Peers {
 	t.Helper()
 	list := &peers.Peers{}
+	ports := freePorts(t, 2*len(names))
 	for i, name := range names {
 		list.Peers = append(list.Peers, &peers.Peer{
-			PID: uint32(i + 1), Name: name, IPAddr: "127.0.0.1", Port: freePort(t), ControlPort: freePort(t),
+			PID: uint32(i + 1), Name: name, IPAddr: "127.0.0.1", Port: ports[2*i], ControlPort: ports[2*i+1],
 		})
 	}
 	if err := list.Validate(); err != nil {
@@ -55,14 +56,24 @@ func onLoopback(t *testing.T, names ...string) *peers.Peers {
 	return list
 }
 
-func freePort(t *testing.T) uint16 {
+// freePorts draws n different ports that nobody uses now, for TCP or UDP.
+func freePorts(t *testing.T, n int) []uint16 {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var ports []uint16
+	for len(ports) < n {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tcp.Close() // when all are drawn, so that none is drawn twice
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		if err != nil {
+			continue
+		}
+		defer udp.Close()
+		ports = append(ports, netip.MustParseAddrPort(tcp.Addr().String()).Port())
 	}
-	defer l.Close()
-	return netip.MustParseAddrPort(l.Addr().String()).Port()
+	return ports
 }
 
 func dump(t *testing.T, list *peers.Peers, path string) {

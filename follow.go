@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"os"
 	"time"
 
 	"github.com/kith-go/kith/peers"
@@ -82,7 +83,7 @@ func (n *Node) openSync(ctx context.Context, url, apikey, path string) (source, 
 	}
 	fallback := n.cfg.Dir
 	if fallback == "" {
-		fallback, _ = stateParent() // without one there is no fallback
+		fallback, _ = stateParent(os.Geteuid()) // without one there is no fallback
 	}
 	s, err := peers.NewSyncer(peers.SyncerConfig{URL: url, APIKey: apikey, Path: path, FallbackDir: fallback, Logger: n.log})
 	if err != nil {
@@ -125,8 +126,9 @@ func (n *Node) follow(src source) {
 			// Still no file anywhere.
 		case err != nil:
 			n.log.Warn("the newest list of peers is not usable, the one in force stays", "error", err)
-			n.list.fail(err)
+			n.list.doubt(err)
 		default:
+			n.list.doubt(nil)
 			select { // one that was not yet looked at is outdated
 			case <-newest:
 			default:
@@ -169,29 +171,21 @@ func (n *Node) obey(newest <-chan edition) {
 func (n *Node) adopt(list *peers.Peers, path string) error {
 	ctx, cancel := context.WithTimeout(n.work, applyTimeout)
 	defer cancel()
-	if err := n.apply(ctx, list, path); err != nil {
-		if n.work.Err() == nil && n.list.fail(err) {
-			n.log.Error("the newest list of peers cannot be followed, the one in force stays", "error", err)
-		}
-		return err
-	}
-	if diff := n.list.set(list, time.Now()); !diff.Empty() {
-		n.log.Info("the list of peers changed", "path", path, "diff", diff.String())
-	}
-	return nil
+	return n.apply(ctx, list, path)
 }
 
 // SetPeers replaces the list of a node that was started with Config.Peers and
-// puts it in force. It may block for a few seconds if this node's own address
-// changed. It returns ErrPeersFromFile on other nodes, ErrClosed, and a
+// puts it in force. It blocks for a few seconds if this node's own address
+// changed, and until ctx ends at the latest. It returns ErrPeersFromFile on
+// nodes that follow a file or a URL, ErrClosed, ctx's cause, and a
 // *peers.InvalidError with every fault of list; after an error the old list
 // stays.
-func (n *Node) SetPeers(list *peers.Peers) error {
+func (n *Node) SetPeers(ctx context.Context, list *peers.Peers) error {
 	if n.cfg.Peers == nil {
 		return ErrPeersFromFile
 	}
 	if err := list.Validate(); err != nil {
 		return fmt.Errorf("kith: %w", err)
 	}
-	return n.adopt(list.Clone(), "")
+	return n.apply(ctx, list.Clone(), "")
 }

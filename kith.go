@@ -50,13 +50,13 @@ type Node struct {
 //
 // ctx bounds the start only; the node ends with [Node.Close], with
 // [Node.Leave], or when it learns that it must (see [Node.Context]). Start
-// returns as soon as one other peer is met, or none of them answers: a second
-// or so when they are down, at most three when they are silent. That others are
+// returns as soon as one other peer is met, or none of them answers: at once
+// when they are down, after three seconds when they are silent. That others are
 // missing is no error; they are looked for as long as the node runs.
 //
 // Errors: ErrWhoAmI, ErrNoKey, ErrNameTaken, ErrKeyMalformed, ErrKeyExposed, a
-// *peers.InvalidError with every fault of the peers file, or those of files and
-// sockets. Nothing is left running after an error.
+// *peers.InvalidError with every fault of the peers file, those of files and
+// sockets, or ctx's cause. Nothing is left running after an error.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg, err := cfg.ready()
 	if err != nil {
@@ -85,10 +85,6 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.apply(ctx, list, source.path); err != nil {
 		return err
 	}
-	if source.path == "" && n.cfg.Peers == nil {
-		list.Peers[0].ControlPort = n.now().self.ControlPort
-	}
-	n.list.set(list, time.Now())
 	n.wg.Go(func() { n.follow(source) })
 	n.wg.Go(n.attend)
 	n.wg.Go(n.announce)
@@ -137,18 +133,23 @@ func (n *Node) announce() {
 
 // Close ends the node at once, without a goodbye: to the others it failed. It
 // waits for everything the node has started, query handlers included, so do not
-// call it from one. A second Close returns the first one's result.
+// call it from one. Only the gossip engine's own goroutines may outlive it, by
+// eight probe intervals at most; they touch nothing any more. A second Close
+// returns the first one's result.
 func (n *Node) Close() error { return n.end(ErrClosed) }
 
 // Leave says goodbye and closes the node. Others see it as left, not failed. It
-// takes about a second; when ctx ends first, the node is closed all the same
-// and Leave returns the context's cause.
+// takes a second or two, and no time when nobody else is there; when ctx ends
+// first, the node is closed all the same, at most three seconds later, and Leave
+// returns the context's cause.
 func (n *Node) Leave(ctx context.Context) error {
 	n.quit() // a list that is taking effect lets go soon
 	select {
 	case <-n.turn:
 	case <-n.ctx.Done():
 		return ErrClosed
+	case <-ctx.Done():
+		return errors.Join(context.Cause(ctx), n.end(ErrClosed))
 	}
 	err := n.gossip.Leave(ctx)
 	n.turn <- struct{}{}

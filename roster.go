@@ -1,6 +1,7 @@
 package kith
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"reflect"
@@ -15,7 +16,8 @@ type roster struct {
 	mu      sync.Mutex // guards all below
 	list    *peers.Peers
 	since   time.Time
-	err     error         // why the newest content is not in force
+	bad     error         // what is wrong with the source's newest content, else
+	err     error         // why the newest good list is not in force
 	version int           // grows with list and err
 	changed chan struct{} // closed and replaced by every change
 	closed  error
@@ -34,7 +36,7 @@ func (r *roster) get() *peers.Peers {
 func (r *roster) state() (since time.Time, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.since, r.err
+	return r.since, cmp.Or(r.bad, r.err)
 }
 
 // set puts list in force, of which the roster keeps a copy, and returns how it
@@ -48,8 +50,14 @@ func (r *roster) set(list *peers.Peers, now time.Time) (diff peers.Diff) {
 	return diff
 }
 
-// fail notes why the newest content of the source is not in force, and reports
-// whether that is news.
+// doubt notes what is wrong with the newest content of the source, nil if
+// nothing is.
+func (r *roster) doubt(err error) {
+	r.change(func() { r.bad = err })
+}
+
+// fail notes why the newest good list is not in force, and reports whether that
+// is news.
 func (r *roster) fail(err error) (news bool) {
 	r.change(func() {
 		if news = r.err == nil || r.err.Error() != err.Error(); news {
@@ -80,7 +88,7 @@ func (r *roster) watch(ctx context.Context) iter.Seq2[peers.Change, error] {
 		seen := -1
 		for ctx.Err() == nil {
 			r.mu.Lock()
-			list, err, version, changed, closed := r.list.Clone(), r.err, r.version, r.changed, r.closed
+			list, err, version, changed, closed := r.list.Clone(), cmp.Or(r.bad, r.err), r.version, r.changed, r.closed
 			r.mu.Unlock()
 			if closed != nil {
 				// The list that was in force last, for loops that look at it first.

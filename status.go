@@ -167,6 +167,9 @@ func (n *Node) problems(s Status, members []membership.Member) []string {
 	if s.Sync != nil && s.Sync.LastError != "" {
 		tell("%s does not deliver the list of peers (%s old): %s", s.Sync.URL, s.Sync.Age.Round(time.Second), s.Sync.LastError)
 	}
+	if remote := slices.ContainsFunc(n.list.get().Peers, func(p *peers.Peer) bool { return !p.IsLoopback() && p.Name != s.Name }); remote && s.ControlAddr.Addr().IsLoopback() {
+		tell("this node tells others to dial %s, which only works on its own host: give it an ip_address in the peers file", s.ControlAddr)
+	}
 	if !listed(n.list.get(), s.Name) {
 		tell("%s is not in the list of peers any more: stop it, or put it back", s.Name)
 	}

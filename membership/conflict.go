@@ -107,7 +107,7 @@ func (e *engine) confront(ctx context.Context, rival Greeting) {
 	defer cancel()
 	holder, err := e.transport.Probe(ask, rival.Name, rival.Addr.String())
 	if taken, ok := errors.AsType[*NameTakenError](err); ok {
-		e.yieldTo(taken) // the rival itself refuses us
+		e.yieldTo(taken, false) // the rival itself refuses us
 		return
 	}
 	if err != nil || holder.Incarnation == e.self.Incarnation {
@@ -116,13 +116,14 @@ func (e *engine) confront(ctx context.Context, rival Greeting) {
 	e.yieldTo(&NameTakenError{
 		Name: e.self.Name, Addr: e.transport.Addr(),
 		Holder: rival.Addr, HolderIncarnation: holder.Incarnation,
-	})
+	}, false)
 }
 
-// yieldTo ends this node if the other one was there first. A node that has not
-// joined anybody yet is never first, whatever the clocks say.
-func (e *engine) yieldTo(taken *NameTakenError) {
-	if e.settled.Load() && e.self.Incarnation < taken.HolderIncarnation {
+// yieldTo ends this node if the other one was there first, or if this one is
+// only just coming. Two that confront one another compare the same incarnations
+// and never both end.
+func (e *engine) yieldTo(taken *NameTakenError, coming bool) {
+	if first := e.self.Incarnation < taken.HolderIncarnation || taken.HolderIncarnation == 0; first && !coming {
 		e.log.Error("another live node uses this node's name; this one was first and stays",
 			"name", taken.Name, "addr", e.transport.Addr(), "other", taken.Holder)
 		return

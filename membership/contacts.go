@@ -33,7 +33,7 @@ const (
 	firstRetry   = 250 * time.Millisecond
 	slowestRetry = 15 * time.Second
 	pendingRetry = time.Second
-	parallel     = 8
+	parallel     = 16
 )
 
 // retryAfter returns the pause after the n-th failure in a row, n from 1:
@@ -53,12 +53,18 @@ func retryAfter(n int, err error) time.Duration {
 // contactBook remembers the contacts and when to try each again.
 type contactBook struct {
 	mu      sync.Mutex // guards entries
-	entries map[string]*ContactState
+	entries map[string]*entry
 	changed chan struct{} // capacity 1: the book or a contact's status changed
 }
 
+type entry struct {
+	ContactState
+	trying bool // an attempt is under way
+	tried  bool // one has ended
+}
+
 func newContactBook() *contactBook {
-	return &contactBook{entries: make(map[string]*ContactState), changed: make(chan struct{}, 1)}
+	return &contactBook{entries: make(map[string]*entry), changed: make(chan struct{}, 1)}
 }
 
 func (c *contactBook) nudge() {
@@ -72,13 +78,13 @@ func (c *contactBook) nudge() {
 func (c *contactBook) set(contacts []Contact) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next := make(map[string]*ContactState, len(contacts))
+	next := make(map[string]*entry, len(contacts))
 	for _, contact := range contacts {
 		if old := c.entries[contact.Name]; old != nil && old.Contact == contact {
 			next[contact.Name] = old
 			continue
 		}
-		next[contact.Name] = &ContactState{Contact: contact}
+		next[contact.Name] = &entry{ContactState: ContactState{Contact: contact}}
 	}
 	c.entries = next
 	c.nudge()
@@ -101,7 +107,7 @@ func (c *contactBook) states() []ContactState {
 	defer c.mu.Unlock()
 	all := make([]ContactState, 0, len(c.entries))
 	for _, s := range c.entries {
-		all = append(all, *s)
+		all = append(all, s.ContactState)
 	}
 	slices.SortFunc(all, func(a, b ContactState) int {
 		if a.Name < b.Name {
@@ -112,24 +118,48 @@ func (c *contactBook) states() []ContactState {
 	return all
 }
 
-// due returns the contacts to try now, and when the next one will be due (zero:
-// none waits). Those that met says are met are forgotten about.
-func (c *contactBook) due(now time.Time, met func(name string) bool) (ready []Contact, next time.Time) {
+// due returns at most n contacts to try now, which then count as being tried,
+// and when the next one will be due (zero: none waits). Those that met says are
+// met are forgotten about.
+func (c *contactBook) due(now time.Time, met func(name string) bool, n int) (ready []Contact, next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, s := range c.entries {
+	for name, s := range c.entries { // in random order: not everybody shall call the same one first
 		switch {
+		case s.trying:
 		case met(name):
-			*s = ContactState{Contact: s.Contact}
-		case !now.Before(s.NextTry):
+			s.ContactState = ContactState{Contact: s.Contact}
+			s.tried = true
+		case !now.Before(s.NextTry) && len(ready) < n:
+			s.trying = true
 			ready = append(ready, s.Contact)
+		case !now.Before(s.NextTry): // when one of those under way ends
 		case next.IsZero() || s.NextTry.Before(next):
 			next = s.NextTry
 		}
 	}
-	// The order is random: not everybody shall call the same one first.
-	rand.Shuffle(len(ready), func(i, j int) { ready[i], ready[j] = ready[j], ready[i] })
 	return ready, next
+}
+
+// allTried reports whether an attempt has ended for each contact.
+func (c *contactBook) allTried() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.entries {
+		if !s.tried {
+			return false
+		}
+	}
+	return true
+}
+
+// forgetAttempts makes every contact due, for a new run.
+func (c *contactBook) forgetAttempts() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.entries {
+		*s = entry{ContactState: ContactState{Contact: s.Contact}}
+	}
 }
 
 // record notes the outcome of an attempt and returns the number of failures in
@@ -141,9 +171,10 @@ func (c *contactBook) record(contact Contact, err error, now time.Time) int {
 	if s == nil || s.Contact != contact {
 		return 0
 	}
+	s.trying, s.tried = false, true
 	if err == nil {
 		// Met; should gossip not agree soon, try again then.
-		*s = ContactState{Contact: contact, NextTry: now.Add(pendingRetry)}
+		s.ContactState = ContactState{Contact: contact, NextTry: now.Add(pendingRetry)}
 		return 0
 	}
 	s.Attempts++
@@ -152,19 +183,31 @@ func (c *contactBook) record(contact Contact, err error, now time.Time) int {
 	return s.Attempts
 }
 
-// seek tries contacts until ctx ends: those that are not alive, and those that
-// are and could not be reached from here.
-func (e *engine) seek(ctx context.Context) {
+// seek tries contacts until ctx ends or the node says goodbye: those that are
+// not alive, and those that are and could not be reached from here. It closes
+// over when each was tried once.
+func (e *engine) seek(ctx context.Context, over chan<- struct{}) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	ended := make(chan struct{}, parallel)
+	running := 0
 	for {
-		ready, next := e.g.contacts.due(time.Now(), e.met)
-		if len(ready) > 0 {
-			e.tryAll(ctx, ready)
-			if ctx.Err() != nil {
-				return
-			}
-			continue
+		if e.goodbye.Load() {
+			return
+		}
+		ready, next := e.g.contacts.due(time.Now(), e.met, parallel-running)
+		for _, contact := range ready {
+			running++
+			wg.Go(func() {
+				e.try(ctx, contact)
+				ended <- struct{}{}
+			})
+		}
+		if over != nil && e.g.contacts.allTried() {
+			close(over)
+			over = nil
 		}
 		var due <-chan time.Time
 		if !next.IsZero() {
@@ -175,6 +218,8 @@ func (e *engine) seek(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.g.contacts.changed:
+		case <-ended:
+			running--
 		case <-due:
 		}
 	}
@@ -186,47 +231,24 @@ func (e *engine) met(name string) bool {
 	return name == e.self.Name || ok && m.Status == StatusAlive && !m.Unreachable
 }
 
-// tryAll tries contacts, a few at a time, and returns when all have answered
-// or failed. A contact met through another one in the meantime is spared.
-func (e *engine) tryAll(ctx context.Context, contacts []Contact) {
-	slots := make(chan struct{}, parallel)
-	var wg sync.WaitGroup
-	for _, contact := range contacts {
-		slots <- struct{}{}
-		if ctx.Err() != nil || e.goodbye.Load() || e.met(contact.Name) {
-			<-slots
-			continue
-		}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			e.try(ctx, contact)
-		})
-	}
-	wg.Wait()
-}
-
 // try asks who is at a contact's address and, if it is the contact, joins it.
-func (e *engine) try(ctx context.Context, contact Contact) error {
+func (e *engine) try(ctx context.Context, contact Contact) {
 	greeting, err := e.transport.Probe(ctx, contact.Name, contact.Addr)
 	if err == nil {
 		err = e.join(greeting)
 	}
+	failures := e.g.contacts.record(contact, err, time.Now())
 	if ctx.Err() != nil {
-		return err
+		return
 	}
 	if taken, ok := errors.AsType[*NameTakenError](err); ok {
-		e.yieldTo(taken)
+		// A node that has not joined anybody yet is never first, whatever the
+		// clocks say.
+		e.yieldTo(taken, !e.settled.Load())
 	}
-	failures := e.g.contacts.record(contact, err, time.Now())
-	if err == nil {
-		e.reached(contact.Name, nil)
-		return nil
-	}
-	e.reached(contact.Name, err)
-	// Loud at first, then now and then: it may take days. That it left, or is
-	// unreachable, was told when it was.
+	e.reached(contact.Name, err, true)
+	// Loud at first, then now and then: it may take days.
 	if failures > 0 && failures&(failures-1) == 0 {
 		e.log.Info("cannot reach peer", "peer", contact.Name, "addr", contact.Addr, "attempts", failures, "error", err)
 	}
-	return err
 }

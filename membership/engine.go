@@ -2,14 +2,18 @@ package membership
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -25,7 +29,7 @@ const (
 
 const (
 	firstRoundLimit = 3 * time.Second
-	goodbyeTimeout  = 2 * time.Second
+	goodbyeTimeout  = time.Second
 	goodbyeSpread   = 500 * time.Millisecond
 	refreshEvery    = time.Second
 	// forgetAfter is how long members that left or failed stay in the view.
@@ -42,9 +46,11 @@ type engine struct {
 	wire      *wire
 	serf      *serf.Serf
 	events    chan serf.Event
-	workers   chan struct{} // one slot per running query handler
-	rivals    chan Greeting // claims to our name, capacity 1
-	joined    chan struct{} // closed when the first contact is met
+	workers   chan struct{}      // one slot per running query handler
+	asks      chan chan struct{} // to pump: read now, then close
+	query     chan struct{}      // one serf.Query at a time
+	rivals    chan Greeting      // claims to our name, capacity 1
+	joined    chan struct{}      // closed when the first contact is met
 	joinOnce  sync.Once
 	turn      chan struct{} // one join at a time
 	settled   atomic.Bool   // the first round is over
@@ -64,30 +70,30 @@ func newEngine(g *Gossip, t Transport, self Self) (*engine, error) {
 		log:       g.log,
 		events:    make(chan serf.Event, 1024),
 		workers:   make(chan struct{}, queryWorkers),
+		asks:      make(chan chan struct{}),
+		query:     make(chan struct{}, 1),
 		rivals:    make(chan Greeting, 1),
 		joined:    make(chan struct{}),
 		turn:      make(chan struct{}, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.wire = newWire(t, e.reached)
-	s, err := serf.Create(e.config())
+	e.wire = newWire(t, func(name string, err error) { e.reached(name, err, false) })
+	lines := newEngineLog(e.log)
+	s, err := serf.Create(e.config(log.New(lines, "", 0)))
 	if err != nil {
 		e.cancel()
-		if strings.Contains(err.Error(), "tags exceeds limit") {
-			return nil, fmt.Errorf("%w: the tags exceed %d bytes", ErrTooLarge, memberlist.MetaMaxSize)
-		}
 		return nil, fmt.Errorf("membership: starting gossip: %w", err)
 	}
 	e.serf = s
 	e.refresh()
+	e.wg.Go(func() { lines.run(e.ctx) })
 	e.wg.Go(e.pump)
 	e.wg.Go(func() { e.settle(e.ctx) })
 	return e, nil
 }
 
-func (e *engine) config() *serf.Config {
+func (e *engine) config(logger *log.Logger) *serf.Config {
 	cfg, timing := serf.DefaultConfig(), e.g.cfg.Timing
-	logger := newEngineLog(e.log)
 	cfg.NodeName = e.self.Name
 	cfg.Tags = e.encodeTags()
 	cfg.EventCh = e.events
@@ -181,25 +187,24 @@ func (e *engine) decode(m serf.Member) Member {
 	return out
 }
 
-// firstRound tries every contact, goes on in the background, and returns when
-// the node knows where it belongs: one contact is met, or nobody is there.
+// firstRound has every contact tried, which goes on in the background, and
+// returns when the node knows where it belongs: one contact is met, or nobody is
+// there.
 func (e *engine) firstRound(ctx context.Context) error {
 	defer e.settled.Store(true)
-	ctx, cancel := context.WithTimeout(ctx, firstRoundLimit)
-	defer cancel()
-	contacts, _ := e.g.contacts.due(time.Now(), e.met)
+	limit := time.NewTimer(firstRoundLimit)
+	defer limit.Stop()
+	e.g.contacts.forgetAttempts()
 	over := make(chan struct{})
-	e.wg.Go(func() {
-		e.tryAll(e.ctx, contacts)
-		close(over)
-		e.seek(e.ctx)
-	})
+	e.wg.Go(func() { e.seek(e.ctx, over) })
 	select {
 	case err := <-e.g.fatal:
 		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	case <-e.joined:
 	case <-over:
-	case <-ctx.Done():
+	case <-limit.C:
 	}
 	select { // a refusal may have come in the same moment
 	case err := <-e.g.fatal:
@@ -209,25 +214,46 @@ func (e *engine) firstRound(ctx context.Context) error {
 	}
 }
 
-// pump makes the engine's state the view, whenever an event says that it
-// changed and once a second for what has no events. It reads the state rather
-// than the events: what is read is never older than what was told before.
+// pump makes the engine's state the view: whenever an event says that it
+// changed, when somebody asks, and once a second for what has no events. It
+// reads the state rather than the events, and nobody else does, so that what is
+// read is never older than what was told before.
 func (e *engine) pump() {
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
 	for {
+		var asked chan struct{}
 		select {
 		case <-e.ctx.Done():
 			return
 		case event := <-e.events:
 			e.take(event)
-			for range len(e.events) { // one refresh for all that is waiting
-				e.take(<-e.events)
-			}
-			e.refresh()
+		case asked = <-e.asks:
 		case <-tick.C:
-			e.refresh()
 		}
+		// First the events: the engine waits with its lock held when there is no
+		// room for another one, and reading its state needs that lock.
+		for range len(e.events) {
+			e.take(<-e.events)
+		}
+		e.refresh()
+		if asked != nil {
+			close(asked)
+		}
+	}
+}
+
+// look has pump read the engine's state and waits for it.
+func (e *engine) look() {
+	asked := make(chan struct{})
+	select {
+	case e.asks <- asked:
+	case <-e.ctx.Done():
+		return
+	}
+	select {
+	case <-asked:
+	case <-e.ctx.Done():
 	}
 }
 
@@ -249,6 +275,9 @@ func (e *engine) refresh() {
 	changes := e.g.board.update(next, time.Now())
 	for _, c := range changes {
 		e.tell(c)
+		if !c.Member.Local && c.Member.Status == StatusAlive {
+			e.joinOnce.Do(func() { close(e.joined) })
+		}
 		if c.Kind == Failed || c.Kind == Left {
 			e.g.contacts.lost(c.Member.Name, c.Kind == Left, c.Member.Since)
 		}
@@ -271,13 +300,14 @@ func (e *engine) tell(c Change) {
 	e.log.Log(e.ctx, level, "member "+c.Kind.String(), attrs...)
 }
 
-// reached records an attempt of our own to reach a member.
-func (e *engine) reached(name string, err error) {
+// reached records an attempt of our own to reach a member. One failure of a
+// hasty attempt is not yet news, unless its kernel refused; see board.reach.
+func (e *engine) reached(name string, err error, patient bool) {
 	reason := ""
 	if err != nil {
 		reason = err.Error()
 	}
-	c, ok := e.g.board.reach(name, reason)
+	c, ok := e.g.board.reach(name, reason, patient || errors.Is(err, syscall.ECONNREFUSED))
 	if !ok {
 		return
 	}
@@ -300,10 +330,12 @@ func (e *engine) join(greeting Greeting) error {
 		return nil // gossip was faster, or it was only unreachable from here
 	}
 	if _, err := e.serf.Join([]string{greeting.Name + "/" + greeting.Addr.String()}, true); err != nil {
+		if dial := e.wire.lastError(greeting.Name); dial != nil {
+			return dial // memberlist keeps only its text
+		}
 		return fmt.Errorf("membership: joining %s: %w", greeting.Name, err)
 	}
-	e.refresh()
-	e.joinOnce.Do(func() { close(e.joined) })
+	e.look()
 	return nil
 }
 
@@ -340,6 +372,10 @@ func (e *engine) fail(err error) {
 // for it.
 func (e *engine) leave(ctx context.Context) error {
 	e.goodbye.Store(true)
+	e.g.contacts.nudge()
+	if !e.company() {
+		return nil
+	}
 	done := make(chan error, 1)
 	e.leaving.Go(func() { done <- e.serf.Leave() })
 	select {
@@ -351,6 +387,11 @@ func (e *engine) leave(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// company reports whether there is anybody to say goodbye to.
+func (e *engine) company() bool {
+	return slices.ContainsFunc(e.g.board.snapshot(), func(m Member) bool { return !m.Local && m.Status == StatusAlive })
 }
 
 func (e *engine) stop() {

@@ -19,6 +19,9 @@ var (
 	ErrLeaving = errors.New("membership: the node is leaving")
 	// ErrTooLarge: a broadcast, a query, an answer or the tags exceed a limit.
 	ErrTooLarge = errors.New("membership: too large")
+	// ErrReserved: names that begin with "_" are the engine's own: its queries
+	// manage keys.
+	ErrReserved = errors.New("membership: names that begin with _ are reserved")
 	// ErrLagged: the reader of a stream of broadcasts was too slow, and some are
 	// lost to it. Start the stream again to go on.
 	ErrLagged = errors.New("membership: reader too slow")
@@ -36,7 +39,7 @@ type NameTakenError struct {
 
 // Error names both addresses.
 func (e *NameTakenError) Error() string {
-	return fmt.Sprintf("membership: two live nodes are called %q: this one at %s and an earlier one at %s (up since %s); give one of them another name",
+	return fmt.Sprintf("membership: two live nodes are called %q: this one at %s and one at %s (up since %s); give one of them another name",
 		e.Name, e.Addr, e.Holder, e.HolderIncarnation.Started().Format("2006-01-02 15:04:05"))
 }
 

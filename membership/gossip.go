@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // Timing is the pace of failure detection. The zero value means the defaults,
@@ -22,8 +23,9 @@ import (
 //	ProbeInterval·(1…2) + SuspicionMult · max(1, log10 n) · ProbeInterval
 //
 // in a cluster of n: the probe that finds it, and the time it has to object (SWIM
-// §4.2; Lifeguard shortens it again as others confirm, in clusters of more than
-// three).
+// §4.2). In clusters of more than three that time begins six times as long and
+// shrinks to this as others confirm the suspicion (Lifeguard), so that it takes
+// longer when many die at once and few are left to confirm.
 type Timing struct {
 	// ProbeInterval is how often each node probes another; default 500 ms.
 	ProbeInterval time.Duration
@@ -75,7 +77,7 @@ type Config struct {
 // Self is who this node is: its cluster, and what it tells others of itself.
 type Self struct {
 	// Cluster labels every packet and stream; nodes of other labels are ignored.
-	// 1 to 255 bytes.
+	// See ValidateCluster.
 	Cluster string
 	// Key encrypts packets with AES-256-GCM; 32 bytes, or nil for plain text.
 	Key []byte
@@ -84,9 +86,39 @@ type Self struct {
 	PID         uint32
 	Incarnation Incarnation
 	Version     string
-	// Tags are labels for others to read. Names must not begin with "_"; all
-	// together must fit into 512 bytes, less some 60 that kith needs.
+	// Tags are labels for others to read; see ValidateTags.
 	Tags map[string]string
+}
+
+// maxCluster leaves room in a packet behind the label for a query of MaxQuery.
+const maxCluster = 128
+
+// ValidateCluster returns the error that Start would for a cluster's name: it
+// must have 1 to 128 bytes of valid UTF-8.
+func ValidateCluster(name string) error {
+	if name == "" || len(name) > maxCluster || !utf8.ValidString(name) {
+		return fmt.Errorf("membership: the cluster's name must have 1 to %d bytes of UTF-8, %.40q has %d", maxCluster, name, len(name))
+	}
+	return nil
+}
+
+// MaxTags bounds all tags together: the bytes of their names and values, and six
+// more for each. Gossip carries them in every packet about the member.
+const MaxTags = 400
+
+// ValidateTags returns the error that Start would: ErrReserved or ErrTooLarge.
+func ValidateTags(tags map[string]string) error {
+	size := 0
+	for name, value := range tags {
+		if strings.HasPrefix(name, "_") {
+			return fmt.Errorf("%w: tag %q", ErrReserved, name)
+		}
+		size += len(name) + len(value) + 6
+	}
+	if size > MaxTags {
+		return fmt.Errorf("%w: the tags take %d bytes (limit %d)", ErrTooLarge, size, MaxTags)
+	}
+	return nil
 }
 
 // Gossip knows who is alive. It is made by [New], does nothing before
@@ -126,18 +158,17 @@ func New(cfg Config) (*Gossip, error) {
 }
 
 // Start begins to gossip over t as self, and tries the contacts. It returns once
-// a contact was met, or each was tried, or three seconds have passed, or ctx has
-// ended, whichever comes first; the search goes on in the background. Nobody
-// answering is no error. *NameTakenError is, and ErrTooLarge for the tags.
+// somebody was met, or each contact was tried, or three seconds have passed; the
+// search goes on in the background. Nobody answering is no error. Errors are
+// *NameTakenError, those of ValidateTags, and ctx's cause when it ends first;
+// then nothing is left running.
 func (g *Gossip) Start(ctx context.Context, t Transport, self Self) error {
-	if self.Cluster == "" || len(self.Cluster) > 255 {
-		return fmt.Errorf("membership: the cluster's name must have 1 to 255 bytes, not %d", len(self.Cluster))
+	if err := ValidateCluster(self.Cluster); err != nil {
+		return err
 	}
 	self.Tags = maps.Clone(self.Tags)
-	for name := range self.Tags {
-		if strings.HasPrefix(name, "_") {
-			return fmt.Errorf("membership: tag %q: names that begin with _ are reserved", name)
-		}
+	if err := ValidateTags(self.Tags); err != nil {
+		return err
 	}
 	e, err := newEngine(g, t, self)
 	if err != nil {
@@ -171,8 +202,10 @@ func (g *Gossip) Stop() {
 }
 
 // Leave says goodbye, so that others see this node as left, not failed; then it
-// stops as Stop does. It takes about a second, and when ctx ends first it
-// returns the context's cause with the goodbye perhaps not heard by all.
+// stops as Stop does. It takes a second or two, and no time when nobody else is
+// alive. When ctx ends first it returns the context's cause, with the goodbye
+// perhaps not heard by all; the step under way, three seconds at most, is ended
+// nevertheless.
 func (g *Gossip) Leave(ctx context.Context) error {
 	g.mu.Lock()
 	e := g.engine

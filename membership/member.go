@@ -158,7 +158,9 @@ const (
 	Unreachable
 	// Reachable: this node reaches it again.
 	Reachable
-	// Forgotten: a member that left or failed long ago was dropped from the view.
+	// Forgotten: a member that left or failed hours ago was dropped from the
+	// view. Also all others when this node moves to another address or name and
+	// begins to observe anew; those that are there are then told as Joined.
 	Forgotten
 )
 
@@ -190,7 +192,7 @@ func (k *ChangeKind) UnmarshalText(text []byte) error {
 type Change struct {
 	Kind ChangeKind
 	// Member is the member after the change, Previous before it; Previous is
-	// zero for Joined.
+	// zero for one not known before.
 	Member, Previous Member
 }
 

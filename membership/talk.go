@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,9 +21,10 @@ const (
 	// its answers, in bytes.
 	MaxQuery = 896
 
-	// What serf adds at most when it encodes them.
-	broadcastOverhead = 32
-	queryOverhead     = 128
+	// What serf adds at most when it encodes them: Lamport times and field
+	// names; for a query also the asker's name and address.
+	broadcastOverhead = 64
+	queryOverhead     = 320
 
 	broadcastQueue = 256
 	queryWorkers   = 16
@@ -102,11 +104,14 @@ func (t *talk) close() {
 
 // Broadcast sends a small message to all members, this node included. It
 // returns when the message is queued; whom it reaches is not known. Errors are
-// ErrTooLarge and ErrClosed.
+// ErrTooLarge, ErrReserved and ErrClosed.
 func (g *Gossip) Broadcast(name string, payload []byte) error {
 	e := g.running()
 	if e == nil {
 		return ErrClosed
+	}
+	if strings.HasPrefix(name, "_") {
+		return fmt.Errorf("%w: broadcast %q", ErrReserved, name)
 	}
 	if n := len(name) + len(payload); n > MaxBroadcast {
 		return fmt.Errorf("%w: a broadcast of %d bytes, name included (limit %d)", ErrTooLarge, n, MaxBroadcast)
@@ -118,7 +123,7 @@ func (g *Gossip) Broadcast(name string, payload []byte) error {
 }
 
 // Broadcasts streams the broadcasts called name that arrive from the first
-// iteration on. A reader more than 256 behind gets those and then ErrLagged as
+// iteration on. To a node that has just joined, others may repeat older ones. A reader more than 256 behind gets those and then ErrLagged as
 // the last element, after Close the last is ErrClosed; when ctx ends the stream
 // just ends.
 func (g *Gossip) Broadcasts(ctx context.Context, name string) iter.Seq2[Broadcast, error] {
@@ -133,7 +138,7 @@ func (g *Gossip) Broadcasts(ctx context.Context, name string) iter.Seq2[Broadcas
 			delete(t.ears, e)
 			t.mu.Unlock()
 		}()
-		for {
+		for ctx.Err() == nil {
 			b, ok, err := t.next(e)
 			switch {
 			case err != nil:
@@ -186,11 +191,11 @@ func (g *Gossip) HandleQuery(name string, fn QueryHandler) {
 // come. It ends without an error when all that are alive have answered, or when
 // the time for answers is over: at ctx's deadline, else after a time that grows
 // with the size of the cluster (1.6 s to 5 s). Who has not answered then has no
-// handler, is too busy, or was not reached. The only errors are ErrTooLarge and
-// ErrClosed, as the sole element.
+// handler, is too busy, or was not reached. The errors are ErrTooLarge and
+// ErrReserved as the sole element, and ErrClosed as the last.
 func (g *Gossip) Query(ctx context.Context, name string, payload []byte) iter.Seq2[Response, error] {
 	return func(yield func(Response, error) bool) {
-		answers, err := g.ask(ctx, name, payload)
+		e, answers, err := g.ask(ctx, name, payload)
 		if err != nil {
 			yield(Response{}, err)
 			return
@@ -212,6 +217,9 @@ func (g *Gossip) Query(ctx context.Context, name string, payload []byte) iter.Se
 				if !yield(Response{From: r.From, Payload: r.Payload}, nil) {
 					return
 				}
+			case <-e.ctx.Done():
+				yield(Response{}, ErrClosed)
+				return
 			case <-ctx.Done():
 				return
 			}
@@ -219,23 +227,34 @@ func (g *Gossip) Query(ctx context.Context, name string, payload []byte) iter.Se
 	}
 }
 
-func (g *Gossip) ask(ctx context.Context, name string, payload []byte) (*serf.QueryResponse, error) {
+func (g *Gossip) ask(ctx context.Context, name string, payload []byte) (*engine, *serf.QueryResponse, error) {
 	e := g.running()
 	if e == nil {
-		return nil, ErrClosed
+		return nil, nil, ErrClosed
+	}
+	if strings.HasPrefix(name, "_") {
+		return nil, nil, fmt.Errorf("%w: query %q", ErrReserved, name)
 	}
 	if n := len(name) + len(payload); n > MaxQuery {
-		return nil, fmt.Errorf("%w: a query of %d bytes, name included (limit %d)", ErrTooLarge, n, MaxQuery)
+		return nil, nil, fmt.Errorf("%w: a query of %d bytes, name included (limit %d)", ErrTooLarge, n, MaxQuery)
 	}
 	params := e.serf.DefaultQueryParams()
 	if deadline, ok := ctx.Deadline(); ok {
 		params.Timeout = time.Until(deadline)
 	}
+	// serf tells queries apart by a clock that it reads before it advances it: of
+	// two at once, one would get the other's answers.
+	select {
+	case e.query <- struct{}{}:
+		defer func() { <-e.query }()
+	case <-e.ctx.Done():
+		return nil, nil, ErrClosed
+	}
 	answers, err := e.serf.Query(name, payload, params)
 	if err != nil {
-		return nil, fmt.Errorf("membership: query %q: %w", name, err)
+		return nil, nil, fmt.Errorf("membership: query %q: %w", name, err)
 	}
-	return answers, nil
+	return e, answers, nil
 }
 
 // answer runs the handler of a query on a goroutine of the engine's.

@@ -45,20 +45,25 @@ type wire struct {
 	reached   func(name string, err error)
 	packets   chan *memberlist.Packet
 	streams   chan net.Conn
-	closed    chan struct{}
-	close     sync.Once
+	ctx       context.Context // ends with Shutdown
+	cancel    context.CancelFunc
+
+	mu     sync.Mutex // guards failed
+	failed map[string]error
 }
 
 var _ memberlist.NodeAwareTransport = (*wire)(nil)
 
 func newWire(t Transport, reached func(string, error)) *wire {
-	return &wire{
+	w := &wire{
 		transport: t,
 		reached:   reached,
 		packets:   make(chan *memberlist.Packet, packetQueue),
 		streams:   make(chan net.Conn),
-		closed:    make(chan struct{}),
+		failed:    make(map[string]error),
 	}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	return w
 }
 
 func (w *wire) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
@@ -87,19 +92,48 @@ func (w *wire) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 }
 
 func (w *wire) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, errors.New("no answer in time"))
+	ctx, cancel := context.WithTimeoutCause(w.ctx, timeout, errors.New("no answer in time"))
 	defer cancel()
 	conn, err := w.transport.Dial(ctx, addr.Name, addr.Addr)
-	select {
-	case <-w.closed: // our own end says nothing of theirs
-	default:
+	if w.ctx.Err() == nil { // our own end says nothing of theirs
+		w.note(addr.Name, err)
 		w.reached(addr.Name, err)
 	}
-	return conn, err
+	if err != nil {
+		return nil, err
+	}
+	return &dialled{Conn: conn, stop: context.AfterFunc(w.ctx, func() { conn.Close() })}, nil
+}
+
+// dialled is a stream that ends with the wire, so that a peer that falls silent
+// does not hold up the end of this node.
+type dialled struct {
+	net.Conn
+	stop func() bool
+}
+
+func (d *dialled) Close() error {
+	d.stop()
+	return d.Conn.Close()
+}
+
+// note remembers how the latest dial of name went.
+func (w *wire) note(name string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if delete(w.failed, name); err != nil {
+		w.failed[name] = err
+	}
+}
+
+func (w *wire) lastError(name string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed[name]
 }
 
 func (w *wire) Shutdown() error {
-	w.close.Do(func() { close(w.closed) })
+	w.cancel()
 	return nil
 }
 
@@ -113,7 +147,7 @@ func (w *wire) packet(b []byte, from netip.AddrPort, at time.Time) {
 func (w *wire) stream(conn net.Conn) {
 	select {
 	case w.streams <- conn:
-	case <-w.closed:
+	case <-w.ctx.Done():
 		conn.Close()
 	}
 }

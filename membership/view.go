@@ -17,6 +17,7 @@ const maxPending = 1024
 type board struct {
 	mu      sync.Mutex // guards all below
 	members map[string]Member
+	doubted map[string]bool // the latest attempt to reach it failed, perhaps by chance
 	readers map[*reader]struct{}
 	closed  error // set once; ends all streams
 }
@@ -29,7 +30,7 @@ type reader struct {
 }
 
 func newBoard() *board {
-	return &board{members: make(map[string]Member), readers: make(map[*reader]struct{})}
+	return &board{members: make(map[string]Member), doubted: make(map[string]bool), readers: make(map[*reader]struct{})}
 }
 
 // update makes next the membership and returns the changes that lead there.
@@ -56,6 +57,7 @@ func (b *board) update(next []Member, now time.Time) []Change {
 	for name, prev := range b.members {
 		if !known[name] {
 			delete(b.members, name)
+			delete(b.doubted, name)
 			changes = append(changes, Change{Kind: Forgotten, Member: prev, Previous: prev})
 		}
 	}
@@ -84,16 +86,24 @@ func kindOf(prev, next Member) ChangeKind {
 }
 
 // reach records the outcome of an attempt of this node's own to reach name: the
-// empty reason for success. It returns the change, if it was one.
-func (b *board) reach(name, reason string) (Change, bool) {
+// empty reason for success. A failure that is not certain, as when a lost packet
+// outlasted a short patience, counts from the second in a row. It returns the
+// change, if it was one.
+func (b *board) reach(name, reason string, certain bool) (Change, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	prev, ok := b.members[name]
-	if !ok || prev.Local || prev.Unreachable == (reason != "") {
+	if !ok || prev.Local || prev.Status != StatusAlive && reason != "" {
+		return Change{}, false // that a dead one does not answer is known
+	}
+	doubted := b.doubted[name]
+	delete(b.doubted, name)
+	if prev.Unreachable == (reason != "") {
 		return Change{}, false
 	}
-	if prev.Status != StatusAlive && reason != "" {
-		return Change{}, false // that it does not answer is known
+	if reason != "" && !certain && !doubted {
+		b.doubted[name] = true
+		return Change{}, false
 	}
 	next := prev
 	next.Unreachable, next.Reason = reason != "", reason

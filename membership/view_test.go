@@ -105,7 +105,7 @@ func TestBoardModel(t *testing.T) {
 				b.update(slices.Collect(maps.Values(model)), time.Now())
 			},
 			"reach": func(t *rapid.T) {
-				b.reach(names.Draw(t, "name"), rapid.SampledFrom([]string{"", "refused"}).Draw(t, "reason"))
+				b.reach(names.Draw(t, "name"), rapid.SampledFrom([]string{"", "refused"}).Draw(t, "reason"), rapid.Bool().Draw(t, "certain"))
 			},
 			"read": read,
 			"": func(t *rapid.T) {
@@ -129,12 +129,24 @@ func TestReachOnlyMattersForLiveOthers(t *testing.T) {
 	local.Local = true
 	b.update([]Member{local, member("up", StatusAlive, 1), member("down", StatusFailed, 1)}, time.Now())
 	for name, want := range map[string]bool{"me": false, "up": true, "down": false, "stranger": false} {
-		if _, told := b.reach(name, "refused"); told != want {
+		if _, told := b.reach(name, "refused", true); told != want {
 			t.Errorf("%s: told %v, want %v", name, told, want)
 		}
 	}
-	if _, again := b.reach("up", "refused again"); again {
+	if _, again := b.reach("up", "refused again", true); again {
 		t.Error("told twice")
+	}
+	// An uncertain failure counts from the second in a row.
+	b.reach("up", "", true)
+	if _, told := b.reach("up", "slow", false); told {
+		t.Error("one lost packet made it unreachable")
+	}
+	b.reach("up", "", false)
+	if _, told := b.reach("up", "slow", false); told {
+		t.Error("two with a success between them made it unreachable")
+	}
+	if _, told := b.reach("up", "slow", false); !told {
+		t.Error("two in a row did not")
 	}
 	// A new incarnation starts with a clean slate.
 	b.update([]Member{member("up", StatusAlive, 2)}, time.Now())
