@@ -89,10 +89,11 @@ func TestNothingInClear(t *testing.T) {
 				cfg.Network = tapped{cfg.Network, &wire}
 				cfg.Tags = map[string]string{"motto": "correct-horse-battery"}
 				cfg.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-				if key = cfg.Key; !keyed {
+				if !keyed {
 					cfg.Key, cfg.Insecure = "", true
 				}
 			}}, func(t *testing.T, c *kithtest.Cluster) {
+				key = c.Key()
 				c.AwaitAlive()
 				c.Node("alpha").Broadcast("secret-topic", []byte("secret-payload"))
 				time.Sleep(time.Minute)

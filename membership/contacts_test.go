@@ -221,6 +221,19 @@ func TestReservedNames(t *testing.T) {
 	}
 }
 
+// TestNobodyJoinsALeaver: one that came now would have to be told to go again.
+func TestNobodyJoinsALeaver(t *testing.T) {
+	g, _ := New(Config{})
+	g.engine = &engine{g: g, self: Self{Name: "me"}}
+	if err := g.Admit(t.Context(), Greeting{Name: "other"}); err != nil {
+		t.Errorf("before: %v", err)
+	}
+	g.engine.goodbye.Store(true)
+	if err := g.Admit(t.Context(), Greeting{Name: "other"}); !errors.Is(err, ErrLeaving) {
+		t.Errorf("after: %v", err)
+	}
+}
+
 // TestYielding: of two that confront one another, never both end.
 func TestYielding(t *testing.T) {
 	for _, tc := range []struct {
