@@ -52,7 +52,7 @@ type Cluster struct {
 
 	mu    sync.Mutex // guards the fields below
 	list  *peers.Peers
-	nodes map[string]*kith.Node // those that run
+	nodes map[string]*kith.Node // those that run, and those that ended by themselves
 }
 
 // Names returns the names that the first n nodes of a cluster have: alpha,
@@ -95,11 +95,11 @@ func Virtual(t *testing.T, n int, opts Options, fn func(t *testing.T, c *Cluster
 	t.Helper()
 	dir := t.TempDir() // made and removed outside, where time is real
 	synctest.Test(t, func(t *testing.T) {
+		network := memnet.New(opts.Seed)
+		t.Cleanup(func() { network.Close() }) // before newCluster's: nodes close first
 		c := newCluster(t, opts)
-		c.dir = dir
-		c.network = memnet.New(opts.Seed)
+		c.dir, c.network = dir, network
 		c.network.SetDefault(opts.Conditions)
-		t.Cleanup(func() { c.network.Close() })
 		c.patience, c.poll = 10*time.Minute, 20*time.Millisecond
 		for i, name := range Names(n) {
 			addr := netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})
@@ -123,8 +123,11 @@ func newCluster(t testing.TB, opts Options) *Cluster {
 }
 
 func (c *Cluster) close() {
+	c.mu.Lock()
+	all := slices.Collect(maps.Values(c.nodes))
+	c.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, node := range c.Nodes() {
+	for _, node := range all {
 		wg.Go(func() { node.Close() })
 	}
 	wg.Wait()
@@ -186,6 +189,12 @@ func (c *Cluster) config(name string) kith.Config {
 // TryStart starts the node called name, which must not run, and returns the
 // error instead of failing the test.
 func (c *Cluster) TryStart(name string) (*kith.Node, error) {
+	c.mu.Lock()
+	old := c.nodes[name]
+	c.mu.Unlock()
+	if old != nil && old.Context().Err() != nil {
+		old.Close()
+	}
 	node, err := kith.Start(context.Background(), c.config(name))
 	if err != nil {
 		return nil, err
@@ -197,7 +206,8 @@ func (c *Cluster) TryStart(name string) (*kith.Node, error) {
 }
 
 // Restart starts the node called name again, with the same directory, after
-// Kill, PowerOff, Leave or Stop; or for the first time if it was absent.
+// Kill, PowerOff or Leave, or after it ended by itself; or for the first time if
+// it was absent.
 func (c *Cluster) Restart(name string) *kith.Node {
 	c.t.Helper()
 	if c.node(name) != nil {
@@ -224,10 +234,15 @@ func (c *Cluster) Node(name string) *kith.Node {
 	return node
 }
 
+// node returns the node called name, or nil if it does not run. One that has
+// ended by itself does not.
 func (c *Cluster) node(name string) *kith.Node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.nodes[name]
+	if node := c.nodes[name]; node != nil && node.Context().Err() == nil {
+		return node
+	}
+	return nil
 }
 
 // Nodes returns the running nodes, sorted by PID.
@@ -235,6 +250,7 @@ func (c *Cluster) Nodes() []*kith.Node {
 	c.mu.Lock()
 	running := slices.Collect(maps.Values(c.nodes))
 	c.mu.Unlock()
+	running = slices.DeleteFunc(running, func(n *kith.Node) bool { return n.Context().Err() != nil })
 	slices.SortFunc(running, func(a, b *kith.Node) int { return int(a.Self().PID) - int(b.Self().PID) })
 	return running
 }
@@ -253,7 +269,7 @@ func (c *Cluster) SetPeers(list *peers.Peers) {
 	c.list = list.Clone()
 	c.mu.Unlock()
 	for _, node := range c.Nodes() {
-		if err := node.SetPeers(list); err != nil {
+		if err := node.SetPeers(context.Background(), list); err != nil {
 			c.t.Fatalf("kithtest: new list for %s: %v", node.Name(), err)
 		}
 	}

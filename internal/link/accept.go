@@ -35,7 +35,46 @@ func (l *Link) accept() {
 			continue
 		}
 		delay = time.Millisecond
-		l.wg.Go(func() { l.serve(raw) })
+		host := remoteHost(raw)
+		if !l.enter(host) {
+			<-l.shakes
+			raw.Close() // the caller tries again
+			l.report(slog.LevelWarn, "", "refused a connection on the control port", &PeerError{"", raw.RemoteAddr().String(), errCrowd})
+			continue
+		}
+		l.wg.Go(func() { l.serve(raw, host) })
+	}
+}
+
+var errCrowd = fmt.Errorf("%d handshakes from this address are under way already", maxPerHost)
+
+// remoteHost returns the other side's IP address; the invalid one stands for all
+// that have none.
+func remoteHost(conn net.Conn) netip.Addr {
+	ap, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// enter counts a handshake with host, unless there are too many already.
+func (l *Link) enter(host netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.hosts[host] >= maxPerHost {
+		return false
+	}
+	l.hosts[host]++
+	return true
+}
+
+// exit ends what enter began.
+func (l *Link) exit(host netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.hosts[host]--; l.hosts[host] == 0 {
+		delete(l.hosts, host)
 	}
 }
 
@@ -52,8 +91,9 @@ func (l *Link) pause(d time.Duration) bool {
 }
 
 // serve takes one connection through the handshake and hands it on.
-func (l *Link) serve(raw net.Conn) {
+func (l *Link) serve(raw net.Conn, host netip.Addr) {
 	hello, conn, err := l.admit(raw)
+	l.exit(host)
 	<-l.shakes
 	if err != nil {
 		raw.Close()
@@ -82,13 +122,18 @@ func (l *Link) admit(raw net.Conn) (Hello, net.Conn, error) {
 		tracked.Close()
 		return h, nil, err
 	}
-	tracked.SetDeadline(time.Now().Add(handshakeTimeout))
+	deadline := time.Now().Add(handshakeTimeout)
+	tracked.SetDeadline(time.Now().Add(firstByteTimeout))
+	if err := tracked.peek(); err != nil {
+		return fail(Hello{}, fmt.Errorf("handshake: its first byte: %w", err))
+	}
+	tracked.SetDeadline(deadline)
 	var secured net.Conn = tracked
 	if l.server != nil {
 		t := tls.Server(tracked, l.server)
 		if err := t.Handshake(); err != nil {
 			l.answerPlain(tracked, err)
-			return fail(Hello{}, tlsError(err))
+			return fail(Hello{}, handshakeError(err))
 		}
 		secured = t
 	}
@@ -129,7 +174,8 @@ func (l *Link) refuse(conn net.Conn, r *Refusal) {
 	writeFrame(conn, f) // best effort: the connection ends either way
 }
 
-// judge decides on a hello that could be read.
+// judge decides on a hello that could be read: above all, whether it comes from
+// this cluster and is meant for this node (SAFETY.md, S2).
 func (l *Link) judge(f frame, h Hello) *Refusal {
 	switch {
 	case f.Version < oldest || max(f.Oldest, 1) > Version:
@@ -146,7 +192,7 @@ func (l *Link) judge(f frame, h Hello) *Refusal {
 		return &Refusal{Code: CodeWrongName, Name: l.self.Name, Text: fmt.Sprintf(
 			"%s lives here, not %s: check the address of %[2]s in the peers file", l.self.Name, clip(h.To))}
 	case h.Name == "" || !h.Addr.IsValid():
-		return &Refusal{Code: CodePurpose, Text: "the hello lacks a name or an address"}
+		return &Refusal{Code: CodeHello, Text: "the hello lacks a name or an address"}
 	case h.Purpose != Probe && h.Purpose != Gossip:
 		return &Refusal{Code: CodePurpose, Text: fmt.Sprintf("%s does not serve %q", l.self.Name, clip(string(h.Purpose)))}
 	case l.cfg.Admit == nil:

@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
+
+	"github.com/kith-go/kith/internal/secret"
 )
 
 // Dial connects to the control port at addr ("host:port"; a name is resolved
@@ -68,7 +71,7 @@ func (l *Link) greet(raw net.Conn, to string, purpose Purpose) (net.Conn, Identi
 	if l.client != nil {
 		t := tls.Client(raw, l.client)
 		if err := t.Handshake(); err != nil {
-			return nil, Identity{}, tlsError(err)
+			return nil, Identity{}, handshakeError(err)
 		}
 		secured = t
 	}
@@ -81,21 +84,43 @@ func (l *Link) greet(raw net.Conn, to string, purpose Purpose) (net.Conn, Identi
 	if err != nil {
 		return nil, Identity{}, tlsError(err)
 	}
-	if answer.Refused != nil {
-		if answer.Refused.Code == CodeKey {
+	if r := answer.Refused; r != nil {
+		if r.Code == CodeKey {
 			return nil, Identity{}, ErrOnlyTheyEncrypt
 		}
-		return nil, Identity{}, answer.Refused
+		return nil, Identity{}, r.printable()
 	}
 	id, err := answer.identity()
 	if err != nil {
 		return nil, Identity{}, err
 	}
-	// An honest listener has refused already; do not rely on it.
+	// An honest listener has refused already; do not rely on it (SAFETY.md, S2).
 	if id.Cluster != l.self.Cluster || to != "" && id.Name != to || answer.Oldest > Version {
 		return nil, Identity{}, fmt.Errorf("%w: it answered as %q of cluster %q", ErrNotKith, clip(id.Name), clip(id.Cluster))
 	}
+	if id.Name == "" || !id.Addr.IsValid() {
+		return nil, Identity{}, fmt.Errorf("%w: its welcome lacks a name or an address", ErrNotKith)
+	}
 	return secured, id, nil
+}
+
+// certificateAlerts are those of RFC 8446, section 6.2, about a certificate: bad,
+// unsupported, revoked, expired, unknown, of an unknown authority, missing.
+var certificateAlerts = []tls.AlertError{42, 43, 44, 45, 46, 48, 116}
+
+// handshakeError is tlsError for a TLS handshake, where whatever is neither the
+// network's fault nor known comes from somebody else's TLS.
+func handshakeError(err error) error {
+	err = tlsError(err)
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	for _, known := range []error{ErrWrongKey, ErrForeignTLS, ErrOnlyWeEncrypt, ErrNotKith} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w (%s)", ErrForeignTLS, clipAt(err.Error(), 256))
 }
 
 // tlsError turns crypto/tls's words into what a user can act on.
@@ -106,13 +131,16 @@ func tlsError(err error) error {
 		}
 		return fmt.Errorf("%w: it begins with %q", ErrNotKith, clip(string(record.RecordHeader[:])))
 	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+	if unknown, ok := errors.AsType[x509.UnknownAuthorityError](err); ok && secret.Minted(unknown.Cert) {
 		return ErrWrongKey
 	}
 	// crypto/tls reports an alert from the other side as an OpError with this
-	// operation. The only one our own configurations provoke is about certificates.
+	// operation. The only ones our own configurations provoke are about certificates.
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
-		return fmt.Errorf("%w (%v)", ErrWrongKey, op.Err)
+		if slices.ContainsFunc(certificateAlerts, func(a tls.AlertError) bool { return a.Error() == op.Err.Error() }) {
+			return fmt.Errorf("%w (%v)", ErrWrongKey, op.Err)
+		}
+		return fmt.Errorf("%w (%v)", ErrForeignTLS, op.Err)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("it hung up during the handshake: %w", io.ErrUnexpectedEOF)

@@ -26,7 +26,7 @@
 // three have different errors.
 //
 // The listener believes nothing before the hello is whole: handshakes have a
-// deadline, their number is bounded, and a frame is refused by its length
+// deadline, their number is bounded, also per address, and a frame is refused by its length
 // before memory is set aside for it.
 //
 // # Packets

@@ -18,6 +18,8 @@ var (
 	ErrOnlyWeEncrypt = errors.New("it uses no cluster key and this node does: give it the same key file")
 	// ErrNotKith: whatever listens or calls there, it does not speak our protocol.
 	ErrNotKith = errors.New("it does not speak kith's protocol")
+	// ErrForeignTLS: TLS is spoken there, but not with this cluster's key.
+	ErrForeignTLS = errors.New("it speaks TLS but not with this cluster's key: another key, or another program")
 	// ErrClosed: this link was closed.
 	ErrClosed = errors.New("link: closed")
 )
@@ -42,6 +44,8 @@ const (
 	CodeLeaving Code = "leaving"
 	// CodeKey: one side uses a cluster key and the other does not.
 	CodeKey Code = "key"
+	// CodeHello: the hello lacks something that every hello has.
+	CodeHello Code = "hello"
 	// CodePurpose: the node called does not serve the purpose (yet).
 	CodePurpose Code = "purpose"
 )
@@ -56,14 +60,19 @@ type Refusal struct {
 	Addr        netip.AddrPort `json:"addr,omitzero"`
 }
 
-// Error returns the text of the refusal.
-func (r *Refusal) Error() string { return clip256(r.Text) }
+// Error returns the text of the refusal, made short and printable.
+func (r *Refusal) Error() string { return clipAt(r.Text, 256) }
 
-func clip256(s string) string {
-	if len(s) > 256 {
-		return s[:256] + "…"
+// printable is r as far as people may see it.
+func (r *Refusal) printable() *Refusal {
+	ip := r.Addr.Addr()
+	return &Refusal{
+		Code:        Code(clip(string(r.Code))),
+		Text:        clipAt(r.Text, 256),
+		Name:        clipAt(r.Name, maxName),
+		Incarnation: r.Incarnation,
+		Addr:        netip.AddrPortFrom(ip.WithZone(clip(ip.Zone())), r.Addr.Port()),
 	}
-	return s
 }
 
 // PeerError says with whom something went wrong.
@@ -78,7 +87,7 @@ func (e *PeerError) Error() string {
 	if e.Name == "" {
 		return fmt.Sprintf("link: %s: %s", e.Addr, e.Cause())
 	}
-	return fmt.Sprintf("link: %s at %s: %s", e.Name, e.Addr, e.Cause())
+	return fmt.Sprintf("link: %s at %s: %s", clip(e.Name), e.Addr, e.Cause())
 }
 
 // Cause returns the text of the cause, without an address where that would

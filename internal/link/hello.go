@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -9,6 +8,8 @@ import (
 	"io"
 	"net/netip"
 	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -23,6 +24,7 @@ const (
 	magic        = "KITH"
 	headerSize   = len(magic) + 2
 	maxFrameSize = 4 << 10
+	maxName      = 256 // bytes
 )
 
 // Purpose says what a connection is for.
@@ -47,7 +49,9 @@ type Identity struct {
 // Hello is the dialler's half of a handshake.
 type Hello struct {
 	Identity
-	// To is the name the dialler expects to meet, "" for anybody.
+	// To is the name the dialler expects to meet, "" for anybody. With the name
+	// and cluster of the Identity it is what lets both sides drop what is not
+	// meant for them (SAFETY.md, S2).
 	To      string
 	Purpose Purpose
 }
@@ -78,6 +82,11 @@ func (id Identity) frame() frame {
 }
 
 func (f frame) identity() (Identity, error) {
+	for _, text := range []string{f.Name, f.Addr.Addr().Zone()} {
+		if clipAt(text, maxName) != text { // it will show in errors, logs and tables
+			return Identity{}, fmt.Errorf("%w: its name or zone %q is too long or not printable", ErrNotKith, clip(text))
+		}
+	}
 	id := Identity{Cluster: f.Cluster, Name: f.Name, Addr: f.Addr}
 	if f.Incarnation != "" {
 		n, err := strconv.ParseUint(f.Incarnation, 16, 64)
@@ -89,13 +98,20 @@ func (f frame) identity() (Identity, error) {
 	return id, nil
 }
 
-// clip keeps a stranger's text short and printable in our errors and logs.
-func clip(s string) string {
-	const most = 64
+// clip keeps a stranger's text short and printable in our errors and logs:
+// neither line breaks nor a terminal's escape codes get there.
+func clip(s string) string { return clipAt(s, 64) }
+
+func clipAt(s string, most int) string {
 	if len(s) > most {
-		s = s[:most] + "…"
+		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
-	return string(bytes.ToValidUTF8([]byte(s), []byte("?")))
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 func writeFrame(w io.Writer, f frame) error {
@@ -140,7 +156,7 @@ func decodeFrame(body []byte) (frame, error) {
 	}
 	var f frame
 	if err := json.Unmarshal(body, &f); err != nil {
-		return frame{}, fmt.Errorf("%w: its handshake is not the JSON we know: %v", ErrNotKith, err)
+		return frame{}, fmt.Errorf("%w: its handshake is not the JSON we know: %s", ErrNotKith, clip(err.Error()))
 	}
 	return f, nil
 }

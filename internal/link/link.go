@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -25,9 +26,16 @@ type Network interface {
 const (
 	// handshakeTimeout bounds TLS, hello and welcome together.
 	handshakeTimeout = 5 * time.Second
+	// firstByteTimeout is how long an accepted connection may stay silent: who
+	// dials speaks first, and at once.
+	firstByteTimeout = time.Second
 	// maxHandshakes bounds the strangers at the door. Past it, connections
 	// wait in the kernel's backlog, which is bounded too.
 	maxHandshakes = 128
+	// maxPerHost bounds the handshakes under way with one IP address, so that it
+	// takes many to keep others out. More are closed at once. Nodes that share
+	// an address, on one machine or behind one translator, share this too.
+	maxPerHost = 16
 	// portAttempts is how often a free port is drawn until it is free for TCP
 	// and UDP alike.
 	portAttempts = 32
@@ -75,8 +83,9 @@ type Link struct {
 	shakes chan struct{} // one slot per handshake under way
 	wg     sync.WaitGroup
 
-	mu    sync.Mutex // guards conns
+	mu    sync.Mutex // guards the fields below
 	conns map[net.Conn]struct{}
+	hosts map[netip.Addr]int // accepted handshakes under way, by remote address
 }
 
 // Listen opens the control port and starts to serve it. ctx bounds the opening
@@ -87,6 +96,7 @@ func Listen(ctx context.Context, cfg Config) (*Link, error) {
 		log:    cfg.Log,
 		shakes: make(chan struct{}, maxHandshakes),
 		conns:  make(map[net.Conn]struct{}),
+		hosts:  make(map[netip.Addr]int),
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
@@ -194,7 +204,27 @@ func (l *Link) track(raw net.Conn) (*conn, error) {
 // conn is a tracked connection.
 type conn struct {
 	net.Conn
-	link *Link
+	link   *Link
+	peeked []byte // read already, and to be read again
+}
+
+// peek waits for the first byte and leaves it to be read.
+func (c *conn) peek() error {
+	first := make([]byte, 1)
+	_, err := io.ReadFull(c.Conn, first)
+	if err == nil {
+		c.peeked = first
+	}
+	return err
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	if len(c.peeked) > 0 {
+		n := copy(b, c.peeked)
+		c.peeked = c.peeked[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
 }
 
 func (c *conn) Close() error {

@@ -93,7 +93,7 @@ func TestDialRefusals(t *testing.T) {
 		"foreign cluster": {them: func(c *Config) { c.Cluster = "other" }, code: CodeCluster},
 		"wrong name":      {to: "zulu", code: CodeWrongName},
 		"not admitted":    {them: func(c *Config) { c.Admit = func(context.Context, Hello) *Refusal { return taken } }, code: CodeNameTaken},
-		"no address":      {us: func(c *Config) { c.Name = "" }, code: CodePurpose},
+		"no address":      {us: func(c *Config) { c.Name = "" }, code: CodeHello},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, _ := open(t, "alpha", tc.us)

@@ -30,8 +30,8 @@ func listen(t *testing.T, n *memnet.Network, addr netip.Addr, name string, key s
 	return l
 }
 
-// TestSilentStrangers: connections that say nothing occupy the hall for five
-// seconds at most, however many there are; then everybody is served again.
+// TestSilentStrangers: connections that say nothing, from many addresses, occupy
+// the hall for a second at most; then everybody is served again.
 func TestSilentStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
@@ -40,11 +40,12 @@ func TestSilentStrangers(t *testing.T) {
 		alpha, bravo := listen(t, n, alphaAddr, "alpha", key), listen(t, n, bravoAddr, "bravo", key)
 		defer alpha.Close()
 		defer bravo.Close()
-		stranger := n.Host(strangerAddr)
+		start := time.Now()
 		var open []net.Conn
-		for range 200 {
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-			conn, err := stranger.Dial(ctx, "10.0.0.2:8000")
+		for i := range 200 {
+			from := netip.AddrFrom4([4]byte{10, 6, 6, byte(1 + i/16)})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			conn, err := n.Host(from).Dial(ctx, "10.0.0.2:8000")
 			cancel()
 			if err == nil {
 				open = append(open, conn)
@@ -53,15 +54,11 @@ func TestSilentStrangers(t *testing.T) {
 		if len(open) < 128 {
 			t.Fatalf("only %d strangers got in; the test needs a full hall", len(open))
 		}
-		start := time.Now()
-		for {
-			_, _, err := alpha.Dial(t.Context(), "bravo", "10.0.0.2:8000", link.Probe)
-			if err == nil {
-				break
-			}
-			if time.Since(start) > time.Minute {
-				t.Fatalf("a minute after %d silent strangers: %v", len(open), err)
-			}
+		if _, _, err := alpha.Dial(t.Context(), "bravo", "10.0.0.2:8000", link.Probe); err != nil {
+			t.Errorf("after %d silent strangers: %v", len(open), err)
+		}
+		if took := time.Since(start); took > 2500*time.Millisecond { // 200 strangers are two halls full
+			t.Errorf("%d silent strangers kept a node out for %v", len(open), took)
 		}
 		for _, conn := range open {
 			conn.SetReadDeadline(time.Now().Add(time.Minute))
@@ -71,6 +68,58 @@ func TestSilentStrangers(t *testing.T) {
 				}
 			}
 			conn.Close()
+		}
+	})
+}
+
+// TestOneHostFillsNothing: the connections of one address leave room for others,
+// and those that came too many are closed at once.
+func TestOneHostFillsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memnet.New(1)
+		defer n.Close()
+		alpha, bravo := listen(t, n, alphaAddr, "alpha", secret.Key{}), listen(t, n, bravoAddr, "bravo", secret.Key{})
+		defer alpha.Close()
+		defer bravo.Close()
+		start := time.Now()
+		var open []net.Conn
+		for range 140 {
+			conn, err := n.Host(strangerAddr).Dial(t.Context(), "10.0.0.2:8000")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, "K") // a first byte, and then nothing
+			open = append(open, conn)
+			synctest.Wait() // or the network's backlog overflows
+		}
+		if _, _, err := alpha.Dial(t.Context(), "bravo", "10.0.0.2:8000", link.Probe); err != nil {
+			t.Errorf("beside 140 strangers of one address: %v", err)
+		}
+		if took := time.Since(start); took > 100*time.Millisecond {
+			t.Errorf("140 strangers of one address kept a node out for %v", took)
+		}
+		held := 0
+		for _, conn := range open {
+			conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+			_, err := conn.Read(make([]byte, 1))
+			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+				held++
+			}
+		}
+		if held != 16 {
+			t.Errorf("%d of the 140 are still served, want 16", held)
+		}
+		// When they are gone their host is served again.
+		time.Sleep(5 * time.Second)
+		stranger, err := n.Host(strangerAddr).Dial(t.Context(), "10.0.0.2:8000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stranger.Close()
+		said := time.Now()
+		if _, err := stranger.Read(make([]byte, 1)); err == nil || time.Since(said) < 900*time.Millisecond {
+			t.Errorf("a late silent stranger: %v after %v, want to be closed after a second", err, time.Since(said))
 		}
 	})
 }

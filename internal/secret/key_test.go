@@ -210,3 +210,31 @@ func TestTLS(t *testing.T) {
 		t.Error("TLS 1.2 was accepted")
 	}
 }
+
+// TestNoResumption: a resumed session would outlive a change of the key. Neither
+// side agrees to one, even when the other wants to.
+func TestNoResumption(t *testing.T) {
+	key := NewKey()
+	for name, willing := range map[string]func(server, client *tls.Config){
+		"client": func(_, client *tls.Config) { client.SessionTicketsDisabled = false },
+		"server": func(server, _ *tls.Config) { server.SessionTicketsDisabled = false },
+	} {
+		server, client, err := key.TLS("alpha")
+		if err != nil {
+			t.Fatal(err)
+		}
+		willing(server, client)
+		client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+		client.VerifyConnection = func(state tls.ConnectionState) error {
+			if state.DidResume {
+				t.Errorf("a willing %s: the session was resumed", name)
+			}
+			return nil
+		}
+		for range 2 {
+			if s, c := handshake(t, server, client); s != nil || c != nil {
+				t.Fatalf("server %v, client %v", s, c)
+			}
+		}
+	}
+}

@@ -17,6 +17,9 @@ import (
 // behind TLS.
 const serverName = "kith"
 
+// authorityName is what the authority of every cluster is called.
+const authorityName = "kith cluster"
+
 var (
 	notBefore = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	notAfter  = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
@@ -55,12 +58,18 @@ func (k Key) TLS(name string) (server, client *tls.Config, err error) {
 	return server, client, nil
 }
 
+// Minted reports whether cert looks like a certificate of some kith cluster,
+// whichever its key. It proves nothing, and is for error messages.
+func Minted(cert *x509.Certificate) bool {
+	return cert != nil && cert.Issuer.CommonName == authorityName
+}
+
 // authority returns the certificate authority: the same bytes on every node.
 func (k Key) authority() (*x509.Certificate, ed25519.PrivateKey, error) {
 	key := ed25519.NewKeyFromSeed(k.derive("tls-authority/v1", ed25519.SeedSize))
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "kith cluster"},
+		Subject:               pkix.Name{CommonName: authorityName},
 		NotBefore:             notBefore,
 		NotAfter:              notAfter,
 		IsCA:                  true,
