@@ -31,7 +31,8 @@ lint:
 # Benchmarks; the figures are explained in docs/performance.md.
 bench:
 	$(GO) test -run '^$$' -bench . -benchtime 2s -timeout 60m ./peers ./kithtest/memnet . ./membership
-	cd bench && $(GO) run ./gossip
+	cd bench && $(GO) test -v -timeout 60m ./gossip -args -big
+	cd bench && $(GO) run ./start
 
 # Every fuzz target for FUZZTIME each.
 fuzz:

@@ -27,7 +27,11 @@ func (p *Peers) Validate() error {
 	if len(faults) == 0 {
 		return nil
 	}
-	return &InvalidError{Path: p.Source(), Faults: faults}
+	invalid := &InvalidError{Path: p.Source(), Faults: faults}
+	if invalid.Path == "" && p != nil && p.origin != nil {
+		invalid.Path = p.origin.name
+	}
+	return invalid
 }
 
 // Warnings returns what is odd about the list but no reason to refuse it, such

@@ -65,7 +65,7 @@ func decodePeers(data []byte, path string) (*Peers, error) {
 	if err != nil {
 		return nil, err
 	}
-	list.path = path
+	list.path, list.origin.name = path, path
 	return list, nil
 }
 

@@ -7,6 +7,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
+)
+
+// What tests count and make fail.
+var (
+	renameFile = os.Rename
+	fsync      = (*os.File).Sync
 )
 
 // Dump the peers collection as a JSON file to disk. If an empty string is passed
@@ -17,7 +24,9 @@ import (
 // power, sees either the old content or the new one whole. It keeps its
 // permissions and, as far as the system lets it, its owner; a new file gets 0644
 // and missing directories 0755, both less the umask. A symbolic link stays, and
-// the file that it names is replaced. The list is written as it is, without
+// the file that it names is replaced. A file on which something is mounted, as
+// containers do with single files, cannot be replaced: it is written in place,
+// durably, and a reader may see a half of it. The list is written as it is, without
 // [Peers.Validate], but not with strings that are not UTF-8. The list itself,
 // its Info and its [Peers.Source] do not change.
 func (p *Peers) Dump(path string) error {
@@ -74,15 +83,36 @@ func replaceFile(target string, data []byte, old fs.FileInfo) error {
 	}
 	err = errors.Join(fill(file, data, old), file.Close())
 	if err == nil {
-		err = os.Rename(file.Name(), target)
+		err = renameFile(file.Name(), target)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
+		err = errors.Join(err, os.Remove(file.Name()))
+		if errors.Is(err, syscall.EBUSY) { // a mount point
+			return overwrite(target, data)
+		}
+		return err
 	}
 	if err := syncDir(filepath.Dir(target)); err != nil {
 		return fmt.Errorf("written, but a loss of power may undo it: %w", err)
 	}
 	return nil
+}
+
+// overwrite replaces the content of a file in place, down to the disk. Nothing
+// of the old content is cut off before the new one is there.
+func overwrite(target string, data []byte) error {
+	file, err := os.OpenFile(target, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Truncate(int64(len(data)))
+	}
+	if err == nil {
+		err = fsync(file)
+	}
+	return errors.Join(err, file.Close())
 }
 
 // fill writes data with the permissions of the old file down to the disk.
@@ -97,7 +127,7 @@ func fill(file *os.File, data []byte, old fs.FileInfo) error {
 	if _, err := file.Write(data); err != nil {
 		return err
 	}
-	return file.Sync()
+	return fsync(file)
 }
 
 // createBeside creates a new file in the directory of target. Other than

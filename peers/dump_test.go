@@ -3,6 +3,7 @@
 package peers
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,6 +125,79 @@ func TestDumpRefuses(t *testing.T) {
 	}
 	if got := names(t, dir); len(got) != 1 {
 		t.Errorf("left behind: %q", got)
+	}
+}
+
+// TestDumpDurable: the file and then its directory go down to the disk.
+func TestDumpDurable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peers.json")
+	var synced []string
+	fsync = func(f *os.File) error {
+		name := "directory"
+		if info, err := f.Stat(); err != nil || !info.IsDir() {
+			name = "file"
+		}
+		if _, err := os.Stat(path); err == nil {
+			name += " after the rename"
+		}
+		synced = append(synced, name)
+		return f.Sync()
+	}
+	defer func() { fsync = (*os.File).Sync }()
+	must(t, some(1).Dump(path))
+	if got := strings.Join(synced, ", "); got != "file, directory after the rename" {
+		t.Errorf("synced %s", got)
+	}
+
+	synced = nil
+	fsync = func(*os.File) error { return syscall.EIO }
+	if err := some(2).Dump(path); !errors.Is(err, syscall.EIO) {
+		t.Errorf("error is %v", err)
+	}
+	if list, err := LoadFrom(path); err != nil || len(list.Peers) != 1 || len(names(t, filepath.Dir(path))) != 1 {
+		t.Errorf("left behind: %v, %v, %q", list, err, names(t, filepath.Dir(path)))
+	}
+}
+
+// TestDumpNoRename: a rename that fails leaves nothing behind.
+func TestDumpNoRename(t *testing.T) {
+	dir := t.TempDir()
+	target := filepath.Join(dir, "peers.json")
+	must(t, os.MkdirAll(filepath.Join(target, "full"), 0o755))
+	if err := replaceFile(target, []byte("{}"), nil); err == nil {
+		t.Error("replaced a directory")
+	}
+	if got := names(t, dir); len(got) != 1 {
+		t.Errorf("left behind: %q", got)
+	}
+}
+
+// TestDumpMountPoint: a file that is mounted is written in place, and only that.
+func TestDumpMountPoint(t *testing.T) {
+	path := inDir(t, string(encoded(t, some(9))))
+	before, err := os.Stat(path)
+	must(t, err)
+	var cause error
+	renameFile = func(from, to string) error { return &os.LinkError{Op: "rename", Old: from, New: to, Err: cause} }
+	defer func() { renameFile = os.Rename }()
+	synced := 0
+	fsync = func(f *os.File) error { synced++; return f.Sync() }
+	defer func() { fsync = (*os.File).Sync }()
+
+	cause = syscall.EXDEV
+	if err := some(2).Dump(path); !errors.Is(err, cause) {
+		t.Errorf("error is %v", err)
+	}
+	if list, err := LoadFrom(path); err != nil || len(list.Peers) != 9 {
+		t.Errorf("the file holds %v, %v", list, err)
+	}
+	cause, synced = syscall.EBUSY, 0
+	must(t, some(2).Dump(path))
+	if got := read(t, path); got != string(encoded(t, some(2))) || synced != 2 {
+		t.Errorf("synced %d times, the file holds\n%s", synced, got)
+	}
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) || len(names(t, filepath.Dir(path))) != 1 {
+		t.Errorf("%v, left behind: %q", err, names(t, filepath.Dir(path)))
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 // another peer of the list has the name.
 var ErrExists = errors.New("a peer of this name exists already")
 
-// Keys of Info that services keep there. Add, Remove, Update and Apply keep
-// them true in a list that has them, and add them to none.
+// Keys of Info that services keep there. Add, Remove and Update keep them
+// true in a list that has them, and add them to none.
 const (
 	infoCount   = "num_replicas"
 	infoUpdated = "updated"
@@ -23,8 +23,8 @@ const (
 // would have faults; the list is then as before. Faults that the list had
 // already are not in the way.
 //
-// Add, Remove, Update and Apply also set num_replicas and updated in Info, if
-// they are there. None writes to disk; see [Peers.Dump].
+// Add, Remove and Update also set num_replicas and updated in Info, if they are
+// there. None writes to disk; see [Peers.Dump].
 func (p *Peers) Add(peer *Peer) error {
 	if peer == nil {
 		return errors.New("peers: cannot add a nil peer")
@@ -123,48 +123,6 @@ func (p *Peer) mayCollide(other *Peer) bool {
 	mine, theirs := p.Control(), other.Control()
 	return (p.Port == other.Port || p.Port == theirs || mine == other.Port || mine == theirs) &&
 		hostOf(p) == hostOf(other)
-}
-
-// Apply changes the list by a difference that was made elsewhere: afterwards it
-// holds what d adds and changes as it is in d, and nothing that d removes. It
-// matters not whether some of that was so before, so applying it twice is
-// applying it once. The result may have faults; see [Peers.Validate].
-func (p *Peers) Apply(d Diff) {
-	if d.Empty() {
-		return
-	}
-	gone := make(map[string]bool, len(d.Removed))
-	for _, peer := range d.Removed {
-		if peer != nil {
-			gone[peer.Name] = true
-		}
-	}
-	p.Peers = slices.DeleteFunc(p.Peers, func(peer *Peer) bool { return peer != nil && gone[peer.Name] })
-
-	position := make(map[string]int, len(p.Peers))
-	for i, peer := range slices.Backward(p.Peers) {
-		if peer != nil {
-			position[peer.Name] = i // the first of that name stays
-		}
-	}
-	put := func(peer *Peer) {
-		if peer == nil {
-			return
-		}
-		if i, ok := position[peer.Name]; ok {
-			p.Peers[i] = peer.newcomer()
-			return
-		}
-		position[peer.Name] = len(p.Peers)
-		p.Peers = append(p.Peers, peer.newcomer())
-	}
-	for _, peer := range d.Added {
-		put(peer)
-	}
-	for _, edit := range d.Changed {
-		put(edit.New)
-	}
-	p.touch()
 }
 
 // touch keeps the metadata of an edited list true.

@@ -74,15 +74,8 @@ func TestDiffJSON(t *testing.T) {
 	if got.String() != want.String() {
 		t.Errorf("decoded as\n%s\nwant\n%s", got, want)
 	}
-	old.Apply(got)
-	if rest := old.Diff(next); !rest.Empty() {
-		t.Errorf("after applying there is left\n%s", rest)
-	}
-	Diff{Added: []*Peer{nil}, Removed: []*Peer{nil}, Changed: []Edit{{}}}.mustSurvive(old)
+	_ = Diff{Changed: []Edit{{}}}.String() // which nobody should have made, and must not panic
 }
-
-// mustSurvive applies a difference that nobody should have made.
-func (d Diff) mustSurvive(list *Peers) { list.Apply(d); _ = Diff{Changed: d.Changed}.String() }
 
 func TestEdit(t *testing.T) {
 	list := some(2)

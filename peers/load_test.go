@@ -142,7 +142,7 @@ func TestLoadSyntaxCause(t *testing.T) {
 func TestLoadUnreadable(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "missing.json")
-	if _, err := LoadFrom(missing); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), missing) {
+	if _, err := LoadFrom(missing); !errors.Is(err, fs.ErrNotExist) || !os.IsNotExist(err) || !strings.Contains(err.Error(), missing) {
 		t.Errorf("missing file: %v", err)
 	}
 	if _, err := LoadFrom(dir); err == nil || !strings.Contains(err.Error(), dir+" is a directory") {
@@ -170,7 +170,7 @@ func TestLoadUnreadableMode(t *testing.T) {
 		f.Close()
 		t.Skip("this user may read everything; the watch tests inject the error")
 	}
-	if _, err := LoadFrom(path); !errors.Is(err, fs.ErrPermission) {
+	if _, err := LoadFrom(path); !errors.Is(err, fs.ErrPermission) || !os.IsPermission(err) {
 		t.Errorf("unreadable file: %v", err)
 	}
 }

@@ -26,6 +26,7 @@ type member struct {
 // name lines and the keys that the struct does not show.
 type origin struct {
 	place
+	name     string     // of the whole text, the file or the URL; of a list only
 	keys     []keyPlace // every key in order: known ones as peerKeys has them, the others as they are
 	repeated []keyPlace // keys that occur twice in the same object, also in objects inside
 }

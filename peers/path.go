@@ -45,11 +45,12 @@ func SearchPaths() []string {
 
 // Find returns the first of [SearchPaths] that exists, whatever it contains.
 // If there is none, the error names the places and matches [fs.ErrNotExist]; a
-// place that cannot be examined is an error too, rather than skipped. Unlike
-// [Load], Find looks nowhere else if $PEERS_PATH names no file.
+// place that cannot be examined is an error too, rather than skipped, unless it
+// is in a home directory that the process may not search. Unlike [Load], Find
+// looks nowhere else if $PEERS_PATH names no file.
 func Find() (string, error) {
 	paths := SearchPaths()
-	path, err := firstExisting(paths)
+	path, err := firstExisting(paths, os.Stat)
 	if errors.Is(err, fs.ErrNotExist) && os.Getenv(envPath) != "" {
 		return "", &noFileError{fmt.Sprintf("peers: $%s names %s, which does not exist: create it, or unset $%s",
 			envPath, paths[0], envPath)}
@@ -58,18 +59,28 @@ func Find() (string, error) {
 }
 
 // firstExisting returns the first of the paths at which there is something.
-func firstExisting(paths []string) (string, error) {
+func firstExisting(paths []string, stat func(string) (fs.FileInfo, error)) (string, error) {
+	var places, closed []string // where a file could be created, and where not
 	for _, path := range paths {
-		_, err := os.Stat(path)
-		if err == nil {
+		_, err := stat(path)
+		switch {
+		case err == nil:
 			return path, nil
-		}
-		// A file in place of a directory on the way is an absence as well.
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+			// A file in place of a directory on the way is an absence as well.
+			places = append(places, path)
+		case errors.Is(err, fs.ErrPermission) && len(paths) > 1 && isUserPath(path):
+			// Services often have a home that is not theirs.
+			closed = append(closed, err.Error())
+		default:
 			return "", fmt.Errorf("peers: cannot look for a peers file: %w", err)
 		}
 	}
-	return "", &noFileError{"peers: there is no peers file: create one of " + strings.Join(paths, ", ")}
+	text := "peers: there is no peers file: create one of " + strings.Join(places, ", ")
+	if len(closed) > 0 {
+		text += "; not looked at: " + strings.Join(closed, ", ")
+	}
+	return "", &noFileError{text}
 }
 
 // noFileError says that there is no peers file, in words that need no "file does
@@ -110,6 +121,13 @@ func userPath(dir string) string {
 		return ""
 	}
 	return filepath.Join(home, "."+dir, fileName)
+}
+
+// isUserPath reports whether path is like one of userPath. It goes by the name of
+// the directory: a watch does not read the environment.
+func isUserPath(path string) bool {
+	dir := filepath.Base(filepath.Dir(path))
+	return dir == "."+kithDir || dir == "."+legacyDir
 }
 
 func systemPath(dir string) string {

@@ -18,8 +18,9 @@ const controlOffset = 1000
 //
 // The zero Peer is usable and has neither name nor address. JSON keys that are
 // not listed here are kept from UnmarshalJSON to MarshalJSON; a copy of the
-// struct keeps them too. The methods accept a nil Peer and answer as for the
-// zero Peer.
+// struct keeps them too. A struct that embeds a Peer gets these methods with it,
+// and so has no other fields in JSON: give it a field of this type instead. The
+// methods accept a nil Peer and answer as for the zero Peer.
 type Peer struct {
 	PID         uint32 `json:"pid"`                   // the precedence id of the peer
 	Name        string `json:"name"`                  // unique name of the peer

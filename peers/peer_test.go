@@ -215,3 +215,50 @@ func TestFindAndLoad(t *testing.T) {
 		t.Errorf("$PEERS_PATH with a file: loaded %s", got.Source())
 	}
 }
+
+// TestFindClosedHome: a home that the process may not search is none of its
+// business; any other place that it may not is.
+func TestFindClosedHome(t *testing.T) {
+	_, homeDir := home(t)
+	places := SearchPaths()
+	closed := map[string]bool{}
+	stat := func(path string) (fs.FileInfo, error) {
+		if closed[path] {
+			return nil, &fs.PathError{Op: "stat", Path: path, Err: fs.ErrPermission}
+		}
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}
+	}
+	for _, path := range places {
+		closed[path] = strings.HasPrefix(path, homeDir)
+	}
+	_, err := firstExisting(places, stat)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("error is %v", err)
+	}
+	create, not, _ := strings.Cut(err.Error(), "; not looked at: ")
+	for _, path := range places {
+		if strings.Contains(create, path) == closed[path] || strings.Contains(not, path+": permission denied") != closed[path] {
+			t.Errorf("closed is %v for %s in %v", closed[path], path, err)
+		}
+	}
+	found := func(path string) (fs.FileInfo, error) {
+		if path == places[len(places)-1] {
+			return nil, nil
+		}
+		return stat(path)
+	}
+	if path, err := firstExisting(places, found); err != nil || path != places[len(places)-1] {
+		t.Errorf("found %q, %v behind the home", path, err)
+	}
+	for _, path := range []string{places[0], places[len(places)-1]} {
+		closed[path] = true
+		if _, err := firstExisting(places, stat); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s is closed: error is %v", path, err)
+		}
+		delete(closed, path)
+	}
+	// One place alone was asked for by name, as with $PEERS_PATH.
+	if _, err := firstExisting(places[1:2], stat); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("error is %v", err)
+	}
+}

@@ -60,7 +60,8 @@ func LoadFrom(path string) (*Peers, error) {
 //
 // A content that is no list of peers is an [*InvalidError] with the line and
 // column of each fault; a file above [MaxFileSize] is [ErrTooLarge], and is not
-// read. Whether the list makes sense is not looked at; see [Peers.Validate].
+// read. A file that cannot be read is the [*fs.PathError] of the system, as it is.
+// Whether the list makes sense is not looked at; see [Peers.Validate].
 func (p *Peers) Load(path string) error {
 	data, err := readFile(path)
 	if err != nil {

@@ -17,19 +17,9 @@ const MaxFileSize = 16 << 20
 // [MaxFileSize] bytes.
 var ErrTooLarge = errors.New("larger than 16 MiB, the limit for a list of peers")
 
-// readFile reads a peers file, but nothing of one that is too large.
+// readFile reads a peers file, but nothing of one that is too large. An error of
+// the system comes as it is, a PathError: os.IsNotExist does not look inside others.
 func readFile(path string) ([]byte, error) {
-	data, err := readAll(path)
-	if errors.Is(err, ErrTooLarge) {
-		return nil, fmt.Errorf("peers: %s is %w: is it the right file?", path, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("peers: cannot read the peers file: %w", err)
-	}
-	return data, nil
-}
-
-func readAll(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -41,13 +31,17 @@ func readAll(path string) ([]byte, error) {
 		return nil, err
 	}
 	if info.IsDir() {
-		return nil, fmt.Errorf("%s is a directory: give the path of a file such as %s",
+		return nil, fmt.Errorf("peers: %s is a directory: give the path of a file such as %s",
 			path, filepath.Join(path, fileName))
 	}
-	if info.Size() > MaxFileSize {
-		return nil, ErrTooLarge
+	data, err := []byte(nil), ErrTooLarge
+	if info.Size() <= MaxFileSize {
+		data, err = readLimited(file)
 	}
-	return readLimited(file)
+	if errors.Is(err, ErrTooLarge) {
+		err = fmt.Errorf("peers: %s is %w: is it the right file?", path, err)
+	}
+	return data, err
 }
 
 // readLimited reads all of r, whose length nobody vouches for.

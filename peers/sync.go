@@ -28,8 +28,9 @@ func Sync() (*Peers, error) {
 	return SyncFrom(url, key)
 }
 
-// SyncEnv returns what the environment says about synchronization, with an error
-// if either is not set; without a URL, which is empty then, nobody asked for it:
+// SyncEnv returns what the environment says about synchronization: both empty
+// and an error when no URL is set, so that nobody asked for it; the URL and an
+// error when only the key is missing:
 //
 //   - $PEERS_SYNC_URL: url endpoint for the GET request
 //   - $PEERS_SYNC_APIKEY: key to add to the headers as X-Api-Key

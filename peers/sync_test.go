@@ -143,6 +143,38 @@ func TestSyncBadServers(t *testing.T) {
 	}
 }
 
+func TestSyncTimeout(t *testing.T) {
+	if got := newFetcher("http://a/", "", nil).timeout; got != 5*time.Second {
+		t.Errorf("the time-out is %v, documented are 5 s", got)
+	}
+}
+
+// TestSyncNamesURL: faults that only Validate finds name the place too.
+func TestSyncNamesURL(t *testing.T) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "{\n\"replicas\": []}") })
+	list, err := SyncFrom(server.URL+"/?token=secret", "key")
+	must(t, err)
+	want := "peers: " + server.URL + "/?xxxxx:2:1: replicas: the list is empty: give at least one peer"
+	if err := list.Validate(); err == nil || err.Error() != want {
+		t.Errorf("error is %v, want %s", err, want)
+	}
+}
+
+func TestSyncEnv(t *testing.T) {
+	for _, test := range []struct{ url, key, wantURL, wantKey, problem string }{
+		{"", "", "", "", "could not find $PEERS_SYNC_URL"},
+		{"", "k", "", "", "could not find $PEERS_SYNC_URL"},
+		{"http://a", "", "http://a", "", "could not find $PEERS_SYNC_APIKEY"},
+		{"http://a", "k", "http://a", "k", ""},
+	} {
+		t.Setenv("PEERS_SYNC_URL", test.url)
+		t.Setenv("PEERS_SYNC_APIKEY", test.key)
+		if url, key, err := SyncEnv(); url != test.wantURL || key != test.wantKey || errorText(err) != test.problem {
+			t.Errorf("%+v: got %q, %q, %v", test, url, key, err)
+		}
+	}
+}
+
 func TestSyncGzip(t *testing.T) {
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
@@ -242,6 +274,19 @@ func TestRedirectPolicy(t *testing.T) {
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s to %s: %v, want %q", test.from, test.to, err, test.want)
 		}
+	}
+	// Up to https at once is fine, and back down is not, through two redirects.
+	var via []*http.Request
+	for _, step := range []string{"http://a/x", "https://a/x"} {
+		req, _ := http.NewRequest(http.MethodGet, step, nil)
+		if len(via) > 0 {
+			must(t, sameHostOnly(nil)(req, via))
+		}
+		via = append(via, req)
+	}
+	down, _ := http.NewRequest(http.MethodGet, "http://a/x", nil)
+	if err := sameHostOnly(nil)(down, via); err == nil || !strings.Contains(err.Error(), "in the clear") {
+		t.Errorf("up to https and down again: %v", err)
 	}
 	own := errors.New("not here")
 	u := &url.URL{Scheme: "http", Host: "a"}

@@ -41,7 +41,8 @@ type SyncerConfig struct {
 
 	// AllowShrink accepts a list with less than half the peers of the one
 	// before. Without it such a list is refused, as more probably a mistake of
-	// the server than the loss of so many.
+	// the server than the loss of so many, until somebody writes a shorter list
+	// into the copy on disk, which is what kith peers sync --force does.
 	AllowShrink bool
 
 	Client *http.Client // nil means one like http.DefaultClient; its redirects are limited as in [SyncContext]
@@ -64,7 +65,8 @@ type SyncState struct {
 // Syncer keeps a list of peers the same as that of a server. Its list is the
 // last that the server gave and that was accepted, and until there is one the
 // copy of it on disk. A list is accepted if it is valid (see [Peers.Validate]),
-// hence not empty, and did not shrink below half.
+// hence not empty, and did not shrink below half. Whatever else happens to the
+// copy on disk is undone after the next answer.
 //
 // The methods are safe for concurrent use.
 type Syncer struct {
@@ -76,7 +78,7 @@ type Syncer struct {
 
 	// Owned by whoever has the token.
 	known validators // of the current list
-	saved []byte     // what the copy on disk holds
+	saved *Peers     // what the copy on disk held when it was read or written last
 
 	mu      sync.Mutex    // guards the fields below
 	current *Peers        // never changed, only replaced
@@ -146,8 +148,7 @@ func (s *Syncer) loadCopy() {
 		if s.current != nil && !info.ModTime().After(s.since) {
 			continue
 		}
-		s.current, s.since, s.path = list, info.ModTime(), path
-		s.saved, _ = marshal(list)
+		s.current, s.since, s.path, s.saved = list, info.ModTime(), path, list
 	}
 }
 
@@ -231,15 +232,47 @@ func (s *Syncer) Once(ctx context.Context) error {
 // can.
 func (s *Syncer) acceptable(list, last *Peers) error {
 	if err := list.Validate(); err != nil {
-		if invalid, ok := errors.AsType[*InvalidError](err); ok {
-			invalid.Path = s.url
-		}
 		return err
 	}
-	if now, before := len(list.Peers), len(last.entries()); 2*now < before && !s.cfg.AllowShrink {
-		return fmt.Errorf("peers: %w: from %d peers to %d: if that is right, allow it (AllowShrink)", ErrShrink, before, now)
+	now, before := len(list.Peers), len(last.entries())
+	if 2*now >= before || s.cfg.AllowShrink {
+		return nil
 	}
-	return nil
+	path := s.copyPath()
+	if path == "" {
+		return fmt.Errorf("peers: %w: from %d peers to %d: if that is right, set AllowShrink", ErrShrink, before, now)
+	}
+	// A copy that somebody else wrote says what the list should be like.
+	if edited := readCopy(path); !edited.same(s.saved) && edited.Validate() == nil && 2*now >= len(edited.Peers) {
+		s.log.Info("peers: the copy on disk allows a shorter list", "path", path, "before", before, "peers", now)
+		return nil
+	}
+	return fmt.Errorf("peers: %w: from %d peers to %d: if that is right, run kith peers sync --force --output %s",
+		ErrShrink, before, now, path)
+}
+
+// copyPath returns where the copy on disk is, or else will be, empty if none is kept.
+func (s *Syncer) copyPath() string {
+	if path := s.where(); path != "" {
+		return path
+	}
+	for _, path := range s.copies() {
+		return path
+	}
+	return ""
+}
+
+// readCopy returns what a copy on disk holds now, nil if that is no list.
+func readCopy(path string) *Peers {
+	data, err := readRegular(path)
+	if err != nil {
+		return nil
+	}
+	list, err := decodePeers(data, path)
+	if err != nil {
+		return nil
+	}
+	return list
 }
 
 // same reports whether two lists say the same, Info and order included.
@@ -252,28 +285,23 @@ func (p *Peers) same(q *Peers) bool {
 	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
-// save writes the copy if the list is not what it holds. It returns where the
-// copy is.
+// save writes the copy if it does not hold the list, for whatever reason. It
+// returns where the copy is.
 func (s *Syncer) save(list *Peers) (string, error) {
 	places := s.copies()
 	if len(places) == 0 {
 		return "", nil
 	}
-	text, err := marshal(list)
-	if err != nil {
-		return "", err
-	}
 	path := s.where()
-	if bytes.Equal(text, s.saved) {
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
+	if path != "" && list.same(readCopy(path)) {
+		s.saved = list
+		return path, nil
 	}
 	var failed error
 	for _, place := range places {
 		err := list.Dump(place)
 		if err == nil {
-			s.saved = text
+			s.saved = list
 			return place, nil
 		}
 		failed = errors.Join(failed, err)
@@ -355,8 +383,7 @@ func (s *Syncer) Updates(ctx context.Context) iter.Seq2[Change, error] {
 				}
 			}
 			if err != nil && err.Error() != failed {
-				last := told.Clone()
-				if !yield(Change{Path: path, Previous: last, Current: last}, err) {
+				if !yield(Change{Path: path, Previous: told.Clone(), Current: told.Clone()}, err) {
 					return
 				}
 			}

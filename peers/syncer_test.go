@@ -146,11 +146,107 @@ func TestSyncerRefuses(t *testing.T) {
 	}
 	origin.set(0, encoded(t, some(5)))
 	must(t, s.Once(t.Context()))
+	origin.set(0, encoded(t, some(2)))
+	if err := s.Once(t.Context()); !errors.Is(err, ErrShrink) || !strings.HasSuffix(err.Error(), "set AllowShrink") {
+		t.Errorf("without a copy: %v", err)
+	}
 	s.cfg.AllowShrink = true
 	origin.set(0, encoded(t, some(1)))
 	must(t, s.Once(t.Context()))
 	if n := len(s.Current().Peers); n != 1 {
 		t.Errorf("%d peers", n)
+	}
+}
+
+// TestSyncerShrinksToHalf: from 4 to 2 is not below half.
+func TestSyncerShrinksToHalf(t *testing.T) {
+	s, origin := syncing(t, 4, nil)
+	must(t, s.Once(t.Context()))
+	origin.set(0, encoded(t, some(2)))
+	must(t, s.Once(t.Context()))
+	if n := len(s.Current().Peers); n != 2 {
+		t.Errorf("%d peers", n)
+	}
+}
+
+// TestSyncerMendsCopy: whatever becomes of the copy, the next answer restores it.
+func TestSyncerMendsCopy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peers.json")
+	s, _ := syncing(t, 3, func(cfg *SyncerConfig) { cfg.Path = path })
+	must(t, s.Once(t.Context()))
+	good := read(t, path)
+	for _, content := range []string{"", "{", good[:len(good)/2], `{"replicas": []}`,
+		string(encoded(t, some(2))), string(encoded(t, some(9)))} {
+		write(t, path, []byte(content))
+		must(t, s.Once(t.Context())) // answered with 304
+		if got := read(t, path); got != good {
+			t.Errorf("of %q became\n%s", content, got)
+		}
+		if n := len(s.Current().Peers); n != 3 {
+			t.Errorf("after %q there are %d peers", content, n)
+		}
+	}
+}
+
+// TestSyncerAskedToShrink: a shorter list in the copy is how an operator tells a
+// running node that the server means it.
+func TestSyncerAskedToShrink(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peers.json")
+	s, origin := syncing(t, 9, func(cfg *SyncerConfig) { cfg.Path = path })
+	must(t, s.Once(t.Context()))
+	origin.set(0, encoded(t, some(2)))
+	refused := func(why string) {
+		t.Helper()
+		err := s.Once(t.Context())
+		if !errors.Is(err, ErrShrink) || !strings.HasSuffix(err.Error(), "run kith peers sync --force --output "+path) {
+			t.Errorf("%s: error is %v", why, err)
+		}
+	}
+	refused("the copy is that of the syncer")
+	write(t, path, []byte("{"))
+	refused("no list")
+	write(t, path, []byte(`{"replicas": []}`))
+	refused("not valid")
+	must(t, some(5).Dump(path))
+	refused("still too long")
+
+	must(t, some(2).Dump(path)) // what kith peers sync --force does
+	must(t, s.Once(t.Context()))
+	if n := len(s.Current().Peers); n != 2 {
+		t.Errorf("%d peers", n)
+	}
+}
+
+// TestSyncerStaleCopy: a copy that the syncer could not replace asks for nothing.
+func TestSyncerStaleCopy(t *testing.T) {
+	path := inDir(t, string(encoded(t, some(2))))
+	s, origin := syncing(t, 9, func(cfg *SyncerConfig) { cfg.Path = path })
+	renameFile = func(string, string) error { return errors.New("no") }
+	defer func() { renameFile = os.Rename }()
+	must(t, s.Once(t.Context()))
+	if s.State().SaveError == "" {
+		t.Fatal("the copy was written")
+	}
+	origin.set(0, encoded(t, some(2)))
+	if err := s.Once(t.Context()); !errors.Is(err, ErrShrink) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestSyncerErrorLists: the two lists that come with an error are two.
+func TestSyncerErrorLists(t *testing.T) {
+	s, origin := syncing(t, 2, nil)
+	must(t, s.Once(t.Context()))
+	origin.set(http.StatusTeapot, nil)
+	for change, err := range s.Updates(t.Context()) {
+		if err == nil {
+			s.Once(t.Context())
+			continue
+		}
+		if change.Current == nil || change.Previous == change.Current || change.Previous.Peers[0] == change.Current.Peers[0] {
+			t.Errorf("with %v came %v and %v", err, change.Previous, change.Current)
+		}
+		return
 	}
 }
 

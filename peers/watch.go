@@ -186,7 +186,7 @@ func (w *watcher) look() sighting {
 	path := w.paths[0]
 	if len(w.paths) > 1 {
 		var err error
-		if path, err = firstExisting(w.paths); err != nil {
+		if path, err = firstExisting(w.paths, os.Stat); err != nil {
 			return failure("", err)
 		}
 	}
@@ -224,8 +224,7 @@ func (w *watcher) consider(s sighting, first bool) (change Change, tell bool, er
 	default:
 		w.pending = digest{}
 		w.seen, w.failed = s.key, true
-		last := w.good.Clone()
-		return Change{Path: s.path, Previous: last, Current: last}, true, s.err
+		return Change{Path: s.path, Previous: w.good.Clone(), Current: w.good.Clone()}, true, s.err
 	}
 }
 

@@ -279,6 +279,8 @@ func TestWatchRemovedAndCreated(t *testing.T) {
 		must(t, os.Remove(path))
 		if e := l.failure(2, path); !errors.Is(e.err, fs.ErrNotExist) {
 			t.Errorf("error is %v", e.err)
+		} else if e.Previous == e.Current || e.Previous.Peers[0] == e.Current.Peers[0] {
+			t.Error("Previous and Current are one list")
 		}
 		// The same list again: told, for the error is over.
 		rename(t, path, encoded(t, some(2)))
@@ -410,6 +412,27 @@ func TestWatchDirectories(t *testing.T) {
 		must(t, some(6).Dump(path))
 		l.eventually(6) // it may be seen to be missing before it is there again
 	})
+}
+
+// TestWatchReplacedDirectory: another directory takes the place of the watched one
+// in one step, which is no event for the file.
+func TestWatchReplacedDirectory(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	dir := filepath.Join(root, "conf")
+	path := filepath.Join(dir, "peers.json")
+	must(t, some(1).Dump(path))
+	l := watching(t, modes["events"], path)
+	l.list(1)
+	for n := 2; n <= 4; n++ {
+		next := filepath.Join(root, fmt.Sprint("next", n))
+		must(t, some(n).Dump(filepath.Join(next, "peers.json")))
+		must(t, os.Rename(dir, filepath.Join(root, fmt.Sprint("old", n))))
+		must(t, os.Rename(next, dir))
+		l.eventually(n)
+	}
+	rename(t, path, encoded(t, some(5))) // the new directory is watched
+	l.list(5)
 }
 
 func TestWatchSeveral(t *testing.T) {
