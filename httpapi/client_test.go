@@ -186,3 +186,44 @@ func TestClientDeadStream(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestClientSlowReader: the silence of a server is counted, not the time that the
+// caller spends on an event.
+func TestClientSlowReader(t *testing.T) {
+	f := newFake(t)
+	h := New(f, Options{})
+	h.heartbeat = 10 * time.Millisecond
+	_, c := serve(t, h, "")
+	c.silence = 100 * time.Millisecond
+	events := 0
+	for _, err := range c.WatchNodes(t.Context()) {
+		if err != nil {
+			t.Fatalf("after %d events: %v", events, err)
+		}
+		events++
+		if events == 2 {
+			time.Sleep(3 * c.silence)
+		}
+		if events == 5 {
+			return
+		}
+		f.happen(f.Members())
+	}
+}
+
+type strangeTransport struct{}
+
+func (strangeTransport) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("nobody should ask this one")
+}
+
+// TestNewClientStrangeTransport: a program may have replaced the default transport.
+func TestNewClientStrangeTransport(t *testing.T) {
+	usual := http.DefaultTransport
+	defer func() { http.DefaultTransport = usual }()
+	http.DefaultTransport = strangeTransport{}
+	_, c := serve(t, New(newFake(t), Options{}), "")
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -50,6 +50,8 @@ type Handler struct {
 	// heartbeat is the pause between comments on a stream, patience how long
 	// one write may take before the reader is given up.
 	heartbeat, patience time.Duration
+	// timeout bounds the reading of a request, and the writing of its answer.
+	timeout time.Duration
 }
 
 // route is one first segment of a path.
@@ -82,6 +84,7 @@ func New(node Node, opts Options) *Handler {
 		streams:   make(chan struct{}, maxStreams),
 		heartbeat: heartbeatEvery,
 		patience:  writePatience,
+		timeout:   requestTimeout,
 	}
 }
 

@@ -113,7 +113,7 @@ func newSync(s *peers.SyncState) *Sync {
 		return nil
 	}
 	return &Sync{
-		URL: redact(s.URL), Path: s.Path, Peers: s.Peers,
+		URL: s.URL, Path: s.Path, Peers: s.Peers,
 		AgeS:        seconds(s.Age),
 		LastAttempt: s.LastAttempt, LastSuccess: s.LastSuccess,
 		Failures: s.Failures, LastError: s.LastError, SaveError: s.SaveError,

@@ -30,6 +30,13 @@ var ErrExposed = errors.New("httpapi: refusing to serve other machines without a
 // free one. Without a token the address must be on the loopback, otherwise the
 // error is [ErrExposed]. ctx bounds the look-up of a host name.
 func Listen(ctx context.Context, addr, token string) (net.Listener, error) {
+	return listen(ctx, addr, token, net.DefaultResolver.LookupNetIP)
+}
+
+// lookup finds the addresses of a host, as [net.Resolver.LookupNetIP] does.
+type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
+func listen(ctx context.Context, addr, token string, find lookup) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: %q is not an address to listen on (want host:port, such as %s): %w", addr, DefaultAddr, err)
@@ -37,9 +44,12 @@ func Listen(ctx context.Context, addr, token string) (net.Listener, error) {
 	if token == "" {
 		// The very address that was looked up is bound, so that a name cannot
 		// mean something else a moment later.
-		ip, err := loopbackOf(ctx, host)
-		if err != nil {
+		ip, err := loopbackOf(ctx, host, find)
+		if errors.Is(err, errNotLoopback) {
 			return nil, fmt.Errorf("%w at %s: %v; listen on %s, or set a token (kith agent: --http-token-file)", ErrExposed, addr, err, DefaultAddr)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("httpapi: cannot listen on %s: %w", addr, err)
 		}
 		addr = net.JoinHostPort(ip.String(), port)
 	}
@@ -55,22 +65,25 @@ func Listen(ctx context.Context, addr, token string) (net.Listener, error) {
 	return ln, nil
 }
 
-// loopbackOf returns the loopback address that host means, or an error that
-// says what it means instead.
-func loopbackOf(ctx context.Context, host string) (netip.Addr, error) {
+// errNotLoopback marks an address that other machines may reach.
+var errNotLoopback = errors.New("not a loopback address")
+
+// loopbackOf returns the loopback address that host means. The error is
+// errNotLoopback if it means something else, any other if it means nothing.
+func loopbackOf(ctx context.Context, host string, find lookup) (netip.Addr, error) {
 	if host == "" {
-		return netip.Addr{}, errors.New("an empty host means every interface")
+		return netip.Addr{}, fmt.Errorf("an empty host means every interface, which is %w", errNotLoopback)
 	}
 	ips := []netip.Addr{}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		ips = append(ips, ip)
-	} else if ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
+	} else if ips, err = find(ctx, "ip", host); err != nil {
 		return netip.Addr{}, err
 	}
 	var first netip.Addr
 	for _, ip := range ips {
 		if ip = ip.Unmap(); !ip.IsLoopback() {
-			return netip.Addr{}, fmt.Errorf("%s is not a loopback address", ip)
+			return netip.Addr{}, fmt.Errorf("%s is %w", ip, errNotLoopback)
 		}
 		if !first.IsValid() || ip.Is4() && !first.Is4() {
 			first = ip
@@ -98,8 +111,8 @@ func Serve(ctx context.Context, ln net.Listener, h *Handler) error {
 		Handler:           h,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       requestTimeout,
-		WriteTimeout:      requestTimeout,
+		ReadTimeout:       h.timeout,
+		WriteTimeout:      h.timeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState: func(_ net.Conn, state http.ConnState) {

@@ -7,9 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/kith-go/kith/membership"
 )
 
 func TestListenRefuses(t *testing.T) {
@@ -54,6 +58,66 @@ func TestListen(t *testing.T) {
 			t.Errorf("Listen(%q) listens on %s", addr, host)
 		}
 		ln.Close()
+	}
+}
+
+// TestListenName: every address of a name must be on the loopback, and a name
+// without an address is not called exposed.
+func TestListenName(t *testing.T) {
+	ips := map[string][]netip.Addr{
+		"both":  {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.0.0.1")},
+		"there": {netip.MustParseAddr("10.0.0.1")},
+		"here":  {netip.MustParseAddr("::1"), netip.MustParseAddr("127.0.0.1")},
+		"empty": {},
+	}
+	find := func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		if found, ok := ips[host]; ok {
+			return found, nil
+		}
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	for host, says := range map[string]string{
+		"both": "10.0.0.1 is not a loopback address", "there": "10.0.0.1 is not a loopback address",
+		"empty": "has no address", "nosuch": "no such host",
+	} {
+		ln, err := listen(t.Context(), host+":0", "", find)
+		if ln != nil {
+			ln.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), says) || errors.Is(err, ErrExposed) != strings.Contains(says, "loopback") {
+			t.Errorf("%s: %v, want %q", host, err, says)
+		}
+	}
+	ln, err := listen(t.Context(), "here:0", "", find)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if ip := ln.Addr().(*net.TCPAddr).IP; !ip.Equal(net.IPv4(127, 0, 0, 1)) {
+		t.Errorf("a name of both families is bound at %s", ip)
+	}
+}
+
+// TestServeStreamOutlivesTimeouts: the server's time-outs are for ordinary
+// requests, not for event streams.
+func TestServeStreamOutlivesTimeouts(t *testing.T) {
+	f := newFake(t)
+	h := New(f, Options{})
+	h.timeout = 50 * time.Millisecond
+	addr, _ := serving(t, h)
+	c, err := NewClient(addr, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	next := pull(t, c.WatchNodes(t.Context()))
+	if _, err := next(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(4 * h.timeout) // the time-out itself is what is waited for
+	f.happen(f.Members(), membership.Change{Kind: membership.Updated, Member: f.Members()[0]})
+	if event, err := next(); err != nil || len(event.Changes) != 1 {
+		t.Errorf("after the time-out: %+v, %v", event, err)
 	}
 }
 

@@ -246,6 +246,51 @@ func TestStreamSlowReader(t *testing.T) {
 	t.Logf("%d of %d rounds were missed", missed, rounds)
 }
 
+// TestStreamSkipped: the count of what a watcher missed reaches the client.
+func TestStreamSkipped(t *testing.T) {
+	f := newFake(t)
+	var state nodesState
+	view := func(skipped int) news {
+		return news{view: &membership.View{Members: f.members, Skipped: skipped}}
+	}
+	for _, step := range []struct {
+		news    news
+		skipped int
+	}{{view(0), 0}, {view(3), 3}, {view(0), 0}} {
+		if name, event := state.take(step.news, f, t0); name == "" || event.Skipped != step.skipped {
+			t.Errorf("%q tells of %d missed changes, want %d", name, event.Skipped, step.skipped)
+		}
+	}
+	_, c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		s := &eventStream{w: w, rc: http.NewResponseController(w), patience: time.Second}
+		if err := errors.Join(s.open(), s.send(eventChange, NodesEvent{Skipped: 3})); err != nil {
+			t.Error(err)
+		}
+	}), "")
+	if event, err := pull(t, c.WatchNodes(t.Context()))(); err != nil || event.Skipped != 3 {
+		t.Errorf("%d changes were missed, want 3; %v", event.Skipped, err)
+	}
+}
+
+// TestEventReaderLimit: neither one long line nor many short ones fill the memory.
+func TestEventReaderLimit(t *testing.T) {
+	for name, tt := range map[string]struct {
+		in string
+		ok bool
+	}{
+		"fits":       {"data: " + strings.Repeat("x", 100) + "\n\n", true},
+		"long line":  {"data: " + strings.Repeat("x", 1000) + "\n\n", false},
+		"endless":    {strings.Repeat("x", 1000), false},
+		"many lines": {strings.Repeat("data: xxxxxxxx\n", 20) + "\n", false},
+	} {
+		r := &eventReader{r: bufio.NewReaderSize(strings.NewReader(tt.in), 16), heard: func() {}, limit: 128}
+		_, _, err := r.next()
+		if tt.ok != (err == nil) || err != nil && (!errors.Is(err, errStranger) || !strings.Contains(err.Error(), "128 bytes")) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestEventReader(t *testing.T) {
 	for name, tt := range map[string]struct{ in, want string }{
 		"plain":         {"event: a\ndata: 1\n\n", "a=1;"},
@@ -259,7 +304,7 @@ func TestEventReader(t *testing.T) {
 		"two events":    {"event: a\ndata: 1\n\nevent: b\ndata: 2\n\n", "a=1;b=2;"},
 		"long line":     {"event: a\ndata: " + strings.Repeat("x", 70_000) + "\n\n", "a=" + strings.Repeat("x", 70_000) + ";"},
 	} {
-		r := &eventReader{r: bufio.NewReader(strings.NewReader(tt.in)), heard: func() {}}
+		r := &eventReader{r: bufio.NewReader(strings.NewReader(tt.in)), heard: func() {}, limit: maxReply}
 		got := ""
 		for {
 			event, data, err := r.next()
@@ -285,7 +330,7 @@ func FuzzEventReader(f *testing.F) {
 	f.Add([]byte("data\n\n\n:\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		heard := 0
-		r := &eventReader{r: bufio.NewReaderSize(strings.NewReader(string(data)), 16), heard: func() { heard++ }}
+		r := &eventReader{r: bufio.NewReaderSize(strings.NewReader(string(data)), 16), heard: func() { heard++ }, limit: maxReply}
 		for {
 			if _, err := r.nodes(); err != nil {
 				break

@@ -37,7 +37,7 @@ func (c *Client) WatchNodes(ctx context.Context) iter.Seq2[NodesEvent, error] {
 			cancel(fmt.Errorf("nothing was heard for %s", c.silence))
 		})
 		defer dead.Stop()
-		events := &eventReader{r: bufio.NewReader(resp.Body), heard: func() { dead.Reset(c.silence) }}
+		events := &eventReader{r: bufio.NewReader(resp.Body), heard: func() { dead.Reset(c.silence) }, limit: maxReply}
 		for {
 			event, err := events.nodes()
 			switch {
@@ -49,10 +49,11 @@ func (c *Client) WatchNodes(ctx context.Context) iter.Seq2[NodesEvent, error] {
 			default:
 				err = &UnreachableError{URL: c.base, Err: fmt.Errorf("the stream broke off: %w", causeOr(ctx, err))}
 			}
+			dead.Stop() // the caller's own time does not count
 			if !yield(event, err) || err != nil {
 				return
 			}
-			dead.Reset(c.silence) // the caller's own time does not count
+			dead.Reset(c.silence)
 		}
 	}
 }
@@ -62,6 +63,7 @@ func (c *Client) WatchNodes(ctx context.Context) iter.Seq2[NodesEvent, error] {
 type eventReader struct {
 	r     *bufio.Reader
 	heard func() // called for every line
+	limit int    // of bytes in one event
 }
 
 // nodes returns the next event that tells of nodes.
@@ -109,14 +111,16 @@ func (e *eventReader) next() (name, data string, err error) {
 			if body.Len() > 0 {
 				body.WriteByte('\n')
 			}
-			if body.WriteString(value); body.Len() > maxReply {
-				return "", "", errTooLong
+			if body.WriteString(value); body.Len() > e.limit {
+				return "", "", e.tooLong()
 			}
 		}
 	}
 }
 
-var errTooLong = fmt.Errorf("%w: an event is longer than %d MiB", errStranger, maxReply>>20)
+func (e *eventReader) tooLong() error {
+	return fmt.Errorf("%w: an event is longer than %d bytes", errStranger, e.limit)
+}
 
 func (e *eventReader) line() (string, error) {
 	var line []byte
@@ -125,8 +129,8 @@ func (e *eventReader) line() (string, error) {
 		line = append(line, part...)
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
-			if len(line) > maxReply {
-				return "", errTooLong
+			if len(line) > e.limit {
+				return "", e.tooLong()
 			}
 			continue
 		case errors.Is(err, io.EOF):

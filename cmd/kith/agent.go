@@ -40,8 +40,8 @@ func (a *app) agentCommand() *cobra.Command {
 		Use:     "agent",
 		GroupID: groupNode,
 		Short:   "run a node",
-		Long: `Runs a node as a process of its own, until SIGINT or SIGTERM: then it says
-goodbye to the others, for at most ten seconds, and ends. A second signal ends it
+		Long: `Runs a node as a process of its own, until SIGINT, SIGTERM or SIGHUP: then it
+says goodbye to the others, for at most ten seconds, and ends. A second signal ends it
 at once. It neither forks nor writes a pid file; under systemd, ExecStart=kith
 agent is all it takes.
 
@@ -61,7 +61,7 @@ taken its name for example, the agent says why and fails.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.config.Name, "name", "", "which peer of the list this node is, by `name`")
-	f.Uint32Var(&o.config.PID, "pid", 0, "which peer of the list this node is, by precedence, a `number`")
+	f.Var((*decimal32)(&o.config.PID), "pid", "which peer of the list this node is, by precedence, a `number`")
 	f.StringVar(&o.config.PeersPath, "peers", "", "the peers `file` (default: looked up, see kith peers path)")
 	f.StringVar(&o.config.Dir, "dir", "", "state `directory` (default: NAME in $STATE_DIRECTORY, /var/lib/kith for root, else ~/.local/state/kith)")
 	f.StringVar(&o.keyFile, "key-file", "", "`file` with the cluster key (default $KITH_KEY_FILE, else key beside the peers file)")

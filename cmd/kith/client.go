@@ -60,7 +60,7 @@ func readToken(path string) (string, error) {
 	}
 	token := strings.TrimSpace(string(text))
 	if token == "" {
-		return "", fmt.Errorf("token file %s is empty; fill it with a long random word, such as: kith keygen > %s", path, path)
+		return "", fmt.Errorf("token file %s is empty; fill it with a long random word, such as: kith keygen --force --output %s", path, path)
 	}
 	return token, nil
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,9 +87,16 @@ func (a *app) runDemo(ctx context.Context, keep, asJSON bool) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	narration := a.stdout
+	// A demo that nobody listens to any more ends as an interrupted one does.
+	// Without Notify, SIGPIPE would end it before it has cleaned up.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	narration := &output{w: a.stdout, failed: cancel}
 	if asJSON {
-		narration = a.stderr
+		narration.w = a.stderr
 	}
 	s, err := newStage()
 	if err != nil {
@@ -112,6 +121,8 @@ func (a *app) runDemo(ctx context.Context, keep, asJSON bool) (err error) {
 		a.print(billTable(bill))
 	}
 	switch {
+	case narration.err != nil:
+		return fmt.Errorf("telling how the demo goes: %w", narration.err)
 	case bill.OK:
 		return nil
 	case ctx.Err() != nil:

@@ -19,8 +19,8 @@ var membershipAct = act{"membership", []step{
 	{"start delta", startDelta},
 }}
 
-func writeThree(_ context.Context, s *stage) (string, error) {
-	return "alpha, bravo and charlie on 127.0.0.1, with a cluster key", s.writePeers("alpha", "bravo", "charlie")
+func writeThree(ctx context.Context, s *stage) (string, error) {
+	return "alpha, bravo and charlie on 127.0.0.1, with a cluster key", s.writePeers(ctx, "alpha", "bravo", "charlie")
 }
 
 func startThree(ctx context.Context, s *stage) (string, error) {
@@ -45,7 +45,7 @@ func restartBravo(ctx context.Context, s *stage) (string, error) {
 }
 
 func addDelta(ctx context.Context, s *stage) (string, error) {
-	if err := s.addPeers("delta"); err != nil {
+	if err := s.addPeers(ctx, "delta"); err != nil {
 		return "", err
 	}
 	return "all three have read the file and miss delta",

@@ -256,16 +256,16 @@ func glance(nodes httpapi.Nodes) string {
 }
 
 // writePeers makes the peers file and a key beside it.
-func (s *stage) writePeers(names ...string) error {
+func (s *stage) writePeers(ctx context.Context, names ...string) error {
 	if err := writeKey(filepath.Join(s.dir, "key"), kith.NewKey(), false); err != nil {
 		return err
 	}
-	return s.addPeers(names...)
+	return s.addPeers(ctx, names...)
 }
 
 // addPeers edits the peers file as kith peers add does.
-func (s *stage) addPeers(names ...string) error {
-	_, err := editFile(s.peersFile, true, false, func(list *peers.Peers) error {
+func (s *stage) addPeers(ctx context.Context, names ...string) error {
+	_, err := editFile(ctx, io.Discard, s.peersFile, true, false, func(list *peers.Peers) error {
 		for _, name := range names {
 			p, err := s.newPeer(name)
 			if err != nil {

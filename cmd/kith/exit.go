@@ -36,7 +36,7 @@ var exitCodes = []struct {
 	{exitUnreachable, "no agent", "No agent answers at the address."},
 	{exitInvalid, "invalid list", "The list of peers has faults."},
 	{exitDiffers, "differs", "The two lists differ."},
-	{exitInterrupted, "interrupted", "SIGINT or SIGTERM came before the command was done."},
+	{exitInterrupted, "interrupted", "SIGINT, SIGTERM or SIGHUP came before the command was done."},
 }
 
 // exitError is an error with the code it ends the process with. Without err

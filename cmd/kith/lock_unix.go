@@ -3,13 +3,19 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
 
-// lockFile waits for the lock on f, which goes when f is closed or the process
-// ends. A file system that knows no locks is left alone.
-func lockFile(f *os.File) {
-	for syscall.Flock(int(f.Fd()), syscall.LOCK_EX) == syscall.EINTR {
+// tryLock takes the lock on f, which goes when f is closed or the process ends.
+// It reports false while somebody else has it; a file system that knows no locks
+// is left alone.
+func tryLock(f *os.File) bool {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err != syscall.EINTR {
+			return !errors.Is(err, syscall.EWOULDBLOCK)
+		}
 	}
 }

@@ -18,7 +18,11 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// The first signal asks the command to end well. After it the signals mean
 	// what they mean to any process, so that a second one ends it at once.
 	context.AfterFunc(ctx, stop)
@@ -28,15 +32,21 @@ func main() {
 // run executes one command line and returns its exit code. The end of ctx is
 // the user's interrupt.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	out := &output{w: stdout}
+	a := &app{stdin: stdin, stdout: out, stderr: stderr, getenv: getenv, terminal: isTerminal(stdout)}
 	root := a.rootCommand()
 	root.SetArgs(normalise(root, args))
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	if err == nil && out.err == nil {
 		return exitOK
 	}
 	e, ok := errors.AsType[*exitError](err)
 	switch {
+	case out.err != nil && (err == nil || ok && e.err == nil || errors.Is(err, out.err)): // the answer was not said
+		e = &exitError{code: exitFailed}
+		if !errors.Is(out.err, syscall.EPIPE) { // whoever read has seen enough
+			e.err = fmt.Errorf("standard output: %w", out.err)
+		}
 	case ok:
 	case !a.running: // what fails before a command runs is the command line
 		e = &exitError{exitUsage, err}
@@ -59,7 +69,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func errorWords(err error) string {
 	text := err.Error()
 	for _, name := range []string{"kith: ", "httpapi: ", "peers: ", "secret: "} {
-		text = strings.TrimPrefix(text, name)
+		text = strings.ReplaceAll(strings.TrimPrefix(text, name), ": "+name, ": ")
 	}
 	return text
 }
@@ -69,6 +79,8 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	// terminal is set if standard output is one.
+	terminal bool
 	// running is set once the command line was accepted.
 	running bool
 }
@@ -119,6 +131,9 @@ cluster fares.`,
 	)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	completion, _, _ := root.Find([]string{"completion"})
+	completion.Args = noSuchCommand
+	completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	help, _, _ := root.Find([]string{"help"})
 	help.Args = func(_ *cobra.Command, args []string) error { // cobra's only grumbles
 		found, rest, err := root.Find(args)
@@ -193,6 +208,9 @@ func flagWords(err error) error {
 		return err
 	}
 	why := bad.Unwrap().Error()
+	if bad.GetFlag().Value.Type() == "address" {
+		return fmt.Errorf("--%s has the value %q: %s", bad.GetFlag().Name, bad.GetValue(), why)
+	}
 	switch bad.GetFlag().Value.Type() {
 	case "uint16":
 		why = "give a whole number from 1 to 65535"
@@ -208,6 +226,9 @@ func flagWords(err error) error {
 func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
+	}
+	if cmd.ArgsLenAtDash() == 0 && subcommand(cmd, args[0]) != nil {
+		return usageError(fmt.Errorf(`"--" ends the flags, so %q is no command here; leave "--" out`, args[0]))
 	}
 	hint := ""
 	if cmd.SuggestionsMinimumDistance <= 0 {

@@ -4,14 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/kith-go/kith/internal/leak"
 	"github.com/spf13/cobra"
+
+	"github.com/kith-go/kith/httpapi"
+	"github.com/kith-go/kith/internal/leak"
+	"github.com/kith-go/kith/membership"
+	"github.com/kith-go/kith/peers"
 )
 
 // beKith makes the test binary run as kith, so that tests have a real program to
@@ -214,6 +221,14 @@ func TestKeygen(t *testing.T) {
 	if info, _ := os.Stat("key"); bytes.Equal(before, now) || info.Mode().Perm() != 0o600 {
 		t.Errorf("after --force the file has mode %v and the old content: %v", info.Mode(), bytes.Equal(before, now))
 	}
+	// What cannot be replaced stays, and nothing is left beside it.
+	if err := os.MkdirAll("full/key", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cli(t, "keygen", "--output", "full/key", "--force").want(t, exitFailed, "full/key")
+	if names, err := os.ReadDir("full"); err != nil || len(names) != 1 {
+		t.Errorf("left beside the key: %v, %v", names, err)
+	}
 	cli(t, "keygen", "--output", "no/such/dir/key").want(t, exitFailed, "no/such/dir")
 }
 
@@ -257,5 +272,107 @@ func TestInterrupt(t *testing.T) {
 		var out, errs bytes.Buffer
 		code := run(ctx, strings.Fields(line), strings.NewReader(""), &out, &errs, func(string) string { return "" })
 		result{code, out.String(), errs.String()}.want(t, exitInterrupted, "interrupted")
+	}
+}
+
+// brokenWriter fails every write.
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// TestOutputFails: what could not be said is a failure, whatever the command.
+func TestOutputFails(t *testing.T) {
+	workdir(t, threePeers)
+	f := newFakeNode()
+	api := serveFake(t, f, "")
+	f2 := newFakeNode()
+	f2.members[1].Status = membership.StatusFailed
+	sick := serveFake(t, f2, "")
+	write(t, "new.json", strings.Replace(threePeers, "alpha", "aleph", 1))
+	full := errors.New("no space left")
+	for _, line := range []string{
+		"keygen", "keygen --json", "version", "version --json", "--version", "--help", "help exit-codes", "completion bash",
+		"peers path", "peers path --verbose", "peers path --json", "peers show", "peers show --json", "peers validate --json", "peers validate",
+		"peers diff peers.json new.json", "peers diff peers.json new.json --json", "peers add x --ip 10.0.0.7 --port 7", "peers remove x --json",
+		"nodes --api " + api, "nodes --json --api " + api, "nodes --watch --api " + api, "nodes --watch --json --api " + api,
+		"status --api " + api, "status --json --api " + api, "nodes --api " + sick, "demo",
+	} {
+		t.Run(line, func(t *testing.T) {
+			for _, err := range []error{full, syscall.EPIPE} {
+				var errs bytes.Buffer
+				code := run(t.Context(), strings.Fields(line), strings.NewReader(""), brokenWriter{err}, &errs, func(string) string { return "" })
+				if loud := strings.Contains(errs.String(), "kith: standard output: no space left"); code != exitFailed || loud != (err == full) {
+					t.Errorf("with %v the code is %d, want %d: %s", err, code, exitFailed, &errs)
+				}
+			}
+		})
+	}
+}
+
+// TestColour: colours are for terminals, and for those who want them.
+func TestColour(t *testing.T) {
+	for _, tt := range []struct {
+		terminal bool
+		env      map[string]string
+		want     string
+	}{
+		{true, nil, "\x1b[32mx\x1b[0m"},
+		{false, nil, "x"},
+		{true, map[string]string{"NO_COLOR": "1"}, "x"},
+		{true, map[string]string{"TERM": "dumb"}, "x"},
+	} {
+		a := &app{terminal: tt.terminal, getenv: func(name string) string { return tt.env[name] }}
+		if got := a.paint("x", good); got != tt.want {
+			t.Errorf("terminal %v, %v: %q, want %q", tt.terminal, tt.env, got, tt.want)
+		}
+	}
+}
+
+// TestErrorWords: the names of packages are for programmers.
+func TestErrorWords(t *testing.T) {
+	for in, want := range map[string]string{
+		"kith: it is late":                 "it is late",
+		"--key-file: secret: open x: none": "--key-file: open x: none",
+		"--api: httpapi: no":               "--api: no",
+		"my secret: mine":                  "my secret: mine",
+	} {
+		if got := errorWords(errors.New(in)); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+	cli(t, "completion", "tcsh").want(t, exitUsage, `"completion tcsh"`)
+	cli(t, "completion").want(t, exitOK, "bash")
+}
+
+// TestClean: no name reaches a terminal with its control characters.
+func TestClean(t *testing.T) {
+	const evil = "e\x1b[31mvil"
+	now := time.Now()
+	var lines changeLines
+	for name, tell := range map[string]func(*app){
+		"sayDiff": func(a *app) {
+			a.sayDiff(peers.Diff{Added: []*peers.Peer{{Name: evil, PID: 1}}})
+		},
+		"tellStatus": func(a *app) {
+			a.tellStatus(httpapi.Status{
+				Name: evil, Cluster: evil, Version: evil, Dir: evil, PeersPath: evil, Problems: []string{evil},
+				Sync: &httpapi.Sync{URL: evil, LastError: evil}, Missing: []httpapi.Missing{{Name: evil, Address: evil, LastError: evil}},
+			}, now)
+		},
+		"changes": func(a *app) {
+			io.WriteString(a.stdout, clean(lines.next(httpapi.NodesEvent{Changes: []httpapi.NodeChange{{Name: evil, Kind: evil, Reason: evil}}}, now)))
+		},
+		"recent": func(a *app) {
+			io.WriteString(a.stdout, recent(httpapi.NodesEvent{Changes: []httpapi.NodeChange{{Name: evil, Kind: evil, Reason: evil}}}))
+		},
+		"nodes": func(a *app) {
+			io.WriteString(a.stdout, a.nodesTable(httpapi.Nodes{Nodes: []httpapi.NodeInfo{{Name: evil, Status: evil, Address: evil, Version: evil, Reason: evil, Unreachable: true}}}, clock))
+		},
+	} {
+		var out bytes.Buffer
+		tell(&app{stdout: &out, stderr: &out, getenv: func(string) string { return "" }})
+		if text := out.String(); strings.Contains(text, "\x1b") || !strings.Contains(text, "e?[31mvil") {
+			t.Errorf("%s prints %q", name, text)
+		}
 	}
 }

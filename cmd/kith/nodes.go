@@ -146,7 +146,7 @@ func clock(t time.Time) string {
 
 // watchNodes shows every change until ctx is done.
 func (a *app) watchNodes(ctx context.Context, c *httpapi.Client, asJSON bool) error {
-	redraw := isTerminal(a.stdout) && !asJSON
+	redraw := a.terminal && !asJSON
 	var lines changeLines
 	for event, err := range c.WatchNodes(ctx) {
 		if ctx.Err() != nil {

@@ -26,6 +26,26 @@ const (
 	reset        = "\x1b[0m"
 )
 
+// output is standard output. It remembers the first write that failed, so that no
+// command claims to have said what nobody got.
+type output struct {
+	w      io.Writer
+	err    error
+	failed func() // called once on the first failure, nil for nothing
+}
+
+// Write implements [io.Writer].
+func (o *output) Write(p []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.w.Write(p)
+	if o.err = err; err != nil && o.failed != nil {
+		o.failed()
+	}
+	return n, err
+}
+
 // isTerminal reports whether w is a terminal.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
@@ -34,7 +54,7 @@ func isTerminal(w io.Writer) bool {
 
 // colour reports whether standard output may be coloured.
 func (a *app) colour() bool {
-	return isTerminal(a.stdout) && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
+	return a.terminal && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
 }
 
 // paint returns text in a style where colours are wanted.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kith-go/kith/peers"
 )
@@ -38,10 +40,10 @@ const stdinName = "standard input"
 
 // loadPeers reads the list at path; "-" is standard input, "" the file that a
 // node would use.
-func (a *app) loadPeers(path string) (*peers.Peers, error) {
+func (a *app) loadPeers(ctx context.Context, path string) (*peers.Peers, error) {
 	switch path {
 	case "-":
-		return a.readPeers()
+		return a.readPeers(ctx)
 	case "":
 		found, err := peers.Find()
 		if err != nil {
@@ -56,9 +58,20 @@ func (a *app) loadPeers(path string) (*peers.Peers, error) {
 	return list, nil
 }
 
-// readPeers reads a list from standard input.
-func (a *app) readPeers() (*peers.Peers, error) {
-	text, err := io.ReadAll(io.LimitReader(a.stdin, peers.MaxFileSize+1))
+// readPeers reads a list from standard input, until ctx is done.
+func (a *app) readPeers(ctx context.Context) (*peers.Peers, error) {
+	var text []byte
+	var err error
+	read := make(chan struct{})
+	go func() { // left behind when ctx ends first; the process ends then, too
+		defer close(read)
+		text, err = io.ReadAll(io.LimitReader(a.stdin, peers.MaxFileSize+1))
+	}()
+	select {
+	case <-read:
+	case <-ctx.Done():
+		return nil, errInterrupted
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", stdinName, err)
 	}
@@ -154,6 +167,7 @@ func placesTable(places []pathEntry) *table {
 }
 
 func (a *app) peersShowCommand() *cobra.Command {
+	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "show [FILE]",
@@ -166,8 +180,12 @@ PID. CONTROL is the port of gossip and consensus, PORT that of messages. With
   kith peers show other.json --json
   curl -s https://config.example/peers.json | kith peers show -`,
 		Args: atMostOne,
-		RunE: func(_ *cobra.Command, args []string) error {
-			list, err := a.loadPeers(first(args))
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := onlyFile(args, file)
+			if err != nil {
+				return err
+			}
+			list, err := a.loadPeers(cmd.Context(), path)
 			if err != nil {
 				return err
 			}
@@ -181,16 +199,24 @@ PID. CONTROL is the port of gossip and consensus, PORT that of messages. With
 			return nil
 		},
 	}
+	fileFlag(cmd.Flags(), &file)
 	jsonFlag(cmd.Flags(), &asJSON)
-	return exits(cmd, exitFailed, exitInvalid)
+	return exits(cmd, exitFailed, exitInvalid, exitInterrupted)
 }
 
-// first returns the only argument, "" if there is none.
-func first(args []string) string {
-	if len(args) == 0 {
-		return ""
+// onlyFile returns the file that the argument or --file names, "" for none.
+func onlyFile(args []string, file string) (string, error) {
+	switch {
+	case len(args) == 0:
+		return file, nil
+	case file != "" && file != args[0]:
+		return "", usageError(fmt.Errorf("%s and --file %s are two files; give one", args[0], file))
 	}
-	return args[0]
+	return args[0], nil
+}
+
+func fileFlag(f *pflag.FlagSet, file *string) {
+	f.StringVarP(file, "file", "f", "", "the same as the argument `file`")
 }
 
 // peersTable draws a list of peers.
@@ -220,6 +246,7 @@ type verdict struct {
 }
 
 func (a *app) peersValidateCommand() *cobra.Command {
+	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "validate [FILE]",
@@ -231,8 +258,12 @@ do not make a file invalid. Ends with code 5 when there is a fault.`,
   kith peers validate new.json && mv new.json /etc/kith/peers.json
   kith peers validate - < new.json`,
 		Args: atMostOne,
-		RunE: func(_ *cobra.Command, args []string) error {
-			v, err := a.judge(first(args))
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := onlyFile(args, file)
+			if err != nil {
+				return err
+			}
+			v, err := a.judge(cmd.Context(), path)
 			if err != nil {
 				return err
 			}
@@ -247,14 +278,15 @@ do not make a file invalid. Ends with code 5 when there is a fault.`,
 			return err
 		},
 	}
+	fileFlag(cmd.Flags(), &file)
 	jsonFlag(cmd.Flags(), &asJSON)
-	return exits(cmd, exitFailed, exitInvalid)
+	return exits(cmd, exitFailed, exitInvalid, exitInterrupted)
 }
 
 // judge validates the list at path. The error is for a list that cannot be had.
-func (a *app) judge(path string) (verdict, error) {
+func (a *app) judge(ctx context.Context, path string) (verdict, error) {
 	v := verdict{Path: path, Faults: []peers.Fault{}, Warnings: []peers.Fault{}}
-	list, err := a.loadPeers(path)
+	list, err := a.loadPeers(ctx, path)
 	if err == nil {
 		v.Path, v.Peers = list.Source(), len(list.Peers)
 		v.Warnings = append(v.Warnings, list.Warnings()...)
@@ -322,15 +354,15 @@ when there is a difference.`,
 		Example: `  kith peers diff /etc/kith/peers.json new.json
   git show HEAD~1:peers.json | kith peers diff - peers.json`,
 		Args: exactArgs("OLD", "NEW"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if slices.Equal(args, []string{"-", "-"}) {
 				return usageError(errors.New("only one of the lists can be standard input"))
 			}
-			before, err := a.loadPeers(args[0])
+			before, err := a.loadPeers(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			after, err := a.loadPeers(args[1])
+			after, err := a.loadPeers(cmd.Context(), args[1])
 			if err != nil {
 				return err
 			}
@@ -338,7 +370,7 @@ when there is a difference.`,
 		},
 	}
 	jsonFlag(cmd.Flags(), &asJSON)
-	return exits(cmd, exitFailed, exitInvalid, exitDiffers)
+	return exits(cmd, exitFailed, exitInvalid, exitDiffers, exitInterrupted)
 }
 
 // diffJSON is a difference for programs: empty lists are lists all the same.

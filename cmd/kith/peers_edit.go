@@ -1,12 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,7 +53,7 @@ for --hostname.`,
   kith peers add bravo --ip 127.0.0.1 --port 6001 --pid 7 --file test/peers.json
   kith peers add cedar --domain cedar.example.org --port 6000`,
 		Args: exactArgs("NAME"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			peer.Name = args[0]
 			if peer.Port == 0 {
 				return usageError(errors.New("--port is missing: the message port, 1 to 65535"))
@@ -67,22 +67,25 @@ for --hostname.`,
 					peer.Hostname, peer.IPAddr = peer.IPAddr, ""
 				}
 			}
+			if peer.Control() == 0 && !ef.force {
+				return usageError(fmt.Errorf("--port %d leaves no room for the control port, 1000 above it: give --control-port; nothing was written", peer.Port))
+			}
 			if peer.Host() == "" {
 				return usageError(errors.New("an address is missing: give --ip, or else --domain or --hostname"))
 			}
-			return a.editPeers(ef, true, func(list *peers.Peers) error { return addPeer(list, peer, ef.force) })
+			return a.editPeers(cmd.Context(), ef, true, func(list *peers.Peers) error { return addPeer(list, peer, ef.force) })
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&peer.IPAddr, "ip", "", "IP `address` of the peer")
-	f.Uint16Var(&peer.Port, "port", 0, "message `port` of the peer")
-	f.Uint32Var(&peer.PID, "pid", 0, "precedence of the peer, a `number` (default: one more than the largest)")
-	f.Uint16Var(&peer.ControlPort, "control-port", 0, "control `port` of the peer (default: port+1000)")
+	f.Var((*address)(&peer.IPAddr), "ip", "IP `address` of the peer")
+	f.Var((*decimal16)(&peer.Port), "port", "message `port` of the peer")
+	f.Var((*decimal32)(&peer.PID), "pid", "precedence of the peer, a `number` (default: one more than the largest)")
+	f.Var((*decimal16)(&peer.ControlPort), "control-port", "control `port` of the peer (default: port+1000)")
 	f.StringVar(&peer.Hostname, "hostname", "", "host `name` of its machine, by which a node finds itself in the list")
 	f.StringVar(&peer.Domain, "domain", "", "domain `name` of the peer")
 	f.StringVar(&peer.Description, "description", "", "a `text` for people")
 	ef.add(f)
-	return exits(cmd, exitFailed, exitInvalid)
+	return exits(cmd, exitFailed, exitInvalid, exitInterrupted)
 }
 
 // addPeer adds p to the list, giving it the next PID if it has none.
@@ -118,8 +121,11 @@ follow. The list that is left is checked first; one with faults is refused, unle
 		Example: `  kith peers remove bravo
   kith peers remove bravo --file test/peers.json`,
 		Args: exactArgs("NAME"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.editPeers(ef, false, func(list *peers.Peers) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.editPeers(cmd.Context(), ef, false, func(list *peers.Peers) error {
+				if len(list.Peers) == 1 && list.Peers[0].Name == args[0] && !ef.force {
+					return &exitError{exitInvalid, fmt.Errorf("%s is the last peer; an empty list is never written (--force)", args[0])}
+				}
 				err := list.Remove(args[0])
 				if errors.Is(err, peers.ErrNotFound) {
 					return fmt.Errorf("%w; the list has %s", err, names(list))
@@ -129,7 +135,7 @@ follow. The list that is left is checked first; one with faults is refused, unle
 		},
 	}
 	ef.add(cmd.Flags())
-	return exits(cmd, exitFailed, exitInvalid)
+	return exits(cmd, exitFailed, exitInvalid, exitInterrupted)
 }
 
 // names lists who is in a list, for an error; long ones are cut.
@@ -152,12 +158,12 @@ func names(list *peers.Peers) string {
 }
 
 // editPeers changes the peers file by edit and says what it did.
-func (a *app) editPeers(ef editFlags, create bool, edit func(*peers.Peers) error) error {
+func (a *app) editPeers(ctx context.Context, ef editFlags, create bool, edit func(*peers.Peers) error) error {
 	path, err := editPath(ef.file, create)
 	if err != nil {
 		return err
 	}
-	done, err := editFile(path, create, ef.force, edit)
+	done, err := editFile(ctx, a.stderr, path, create, ef.force, edit)
 	if err != nil {
 		return err
 	}
@@ -170,6 +176,9 @@ func (a *app) editPeers(ef editFlags, create bool, edit func(*peers.Peers) error
 		verb = "created"
 	}
 	a.note("%s %s", verb, done.Path)
+	if a.getenv("PEERS_SYNC_URL") != "" {
+		a.note("note: nodes that sync from $PEERS_SYNC_URL do not follow the file")
+	}
 	return nil
 }
 
@@ -192,10 +201,15 @@ func editPath(file string, create bool) (string, error) {
 	return found, nil
 }
 
-// editFile changes one peers file by edit, under a lock that other kith commands
+// editFile changes the peers file at path by edit, under a lock that other kith commands
 // respect, and refuses to write a list with faults unless forced.
-func editFile(path string, create, force bool, edit func(*peers.Peers) error) (edited, error) {
-	unlock, err := lockDirectory(filepath.Dir(path))
+func editFile(ctx context.Context, notes io.Writer, path string, create, force bool, edit func(*peers.Peers) error) (edited, error) {
+	if !create { // then there is no directory to make either
+		if _, err := peers.LoadFrom(path); errors.Is(err, fs.ErrNotExist) {
+			return edited{}, err
+		}
+	}
+	unlock, err := lockFor(ctx, notes, path)
 	if err != nil {
 		return edited{}, err
 	}
@@ -221,19 +235,4 @@ func editFile(path string, create, force bool, edit func(*peers.Peers) error) (e
 	}
 	done.diffJSON = newDiffJSON(before.Diff(after))
 	return done, nil
-}
-
-// lockDirectory keeps other kith commands from editing files in dir until
-// unlock is called. A directory that does not exist yet, or a file system
-// without locks, is no hindrance: the file is still replaced whole.
-func lockDirectory(dir string) (unlock func(), err error) {
-	f, err := os.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return func() {}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("locking the directory of the peers file: %w", err)
-	}
-	lockFile(f)
-	return func() { f.Close() }, nil
 }

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,8 +36,11 @@ differs. A list with faults is refused, and one that has lost more than half of 
 peers, unless --force is given. An agent does this by itself every minute when
 $PEERS_SYNC_URL is set.
 
-The API key is sent as X-Api-Key. It comes from --api-key-file or
-$PEERS_SYNC_APIKEY.`,
+Without --output it writes the file that a node would use, and when there is none
+peers.json in the working directory (or $PEERS_PATH), as "kith peers add" does.
+
+The API key is sent as X-Api-Key. It comes from --api-key-file, or else from
+$PEERS_SYNC_APIKEY, which is sent to the server of $PEERS_SYNC_URL only.`,
 		Example: `  PEERS_SYNC_URL=https://config.example/peers.json PEERS_SYNC_APIKEY=… kith peers sync
   kith peers sync --url https://config.example/peers.json --output -`,
 		Args: exactArgs(),
@@ -53,11 +56,15 @@ $PEERS_SYNC_APIKEY.`,
 }
 
 func (a *app) syncPeers(ctx context.Context, sf syncFlags) error {
-	url := cmp.Or(sf.url, a.getenv("PEERS_SYNC_URL"))
-	if url == "" {
+	address := cmp.Or(sf.url, a.getenv("PEERS_SYNC_URL"))
+	if address == "" {
 		return usageError(errors.New("there is nowhere to fetch from: give --url, or set $PEERS_SYNC_URL"))
 	}
 	apiKey := a.getenv("PEERS_SYNC_APIKEY")
+	if apiKey != "" && sf.apiKeyFile == "" && !sameServer(address, a.getenv("PEERS_SYNC_URL")) {
+		apiKey = ""
+		a.note("$PEERS_SYNC_APIKEY is for $PEERS_SYNC_URL and not sent elsewhere; name a key with --api-key-file")
+	}
 	if sf.apiKeyFile != "" {
 		text, err := os.ReadFile(sf.apiKeyFile)
 		if err != nil {
@@ -65,33 +72,29 @@ func (a *app) syncPeers(ctx context.Context, sf syncFlags) error {
 		}
 		apiKey = strings.TrimSpace(string(text))
 	}
-	list, err := peers.SyncContext(ctx, url, apiKey)
+	list, err := peers.SyncContext(ctx, address, apiKey)
 	if err != nil {
+		if text := err.Error(); strings.HasPrefix(text, "could not synchronize") { // which names no server
+			err = fmt.Errorf("%s: %w", shown(address), err)
+		}
 		return err
 	}
 	if err := list.Validate(); err != nil && !sf.force {
-		return fmt.Errorf("the server's list is refused: %w", at("received", err))
+		return fmt.Errorf("the server's list is refused: %w", at(shown(address), err))
 	}
 	if sf.output == "-" {
 		return a.printJSON(list)
 	}
-	return a.storeSynced(list, sf)
+	return a.storeSynced(ctx, list, sf)
 }
 
 // storeSynced writes a fetched list to the peers file if it differs.
-func (a *app) storeSynced(list *peers.Peers, sf syncFlags) error {
-	path := sf.output
-	if path == "" {
-		found, err := peers.Find()
-		if errors.Is(err, fs.ErrNotExist) {
-			found, err = peers.Path(), nil
-		}
-		if err != nil {
-			return err
-		}
-		path = found
+func (a *app) storeSynced(ctx context.Context, list *peers.Peers, sf syncFlags) error {
+	path, err := editPath(sf.output, true)
+	if err != nil {
+		return err
 	}
-	unlock, err := lockDirectory(filepath.Dir(path))
+	unlock, err := lockFor(ctx, a.stderr, path)
 	if err != nil {
 		return err
 	}
@@ -120,6 +123,22 @@ func (a *app) storeSynced(list *peers.Peers, sf syncFlags) error {
 	a.sayDiff(diff)
 	a.note("%s %s, %s", either(same, "nothing new for", "wrote"), path, count(len(list.Peers), "peer"))
 	return nil
+}
+
+// sameServer reports whether two URLs name the same server.
+func sameServer(a, b string) bool {
+	u, errU := url.Parse(a)
+	v, errV := url.Parse(b)
+	return errU == nil && errV == nil && u.Scheme == v.Scheme && strings.EqualFold(u.Host, v.Host)
+}
+
+// shown returns the address of a server without what may be secret in it.
+func shown(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "the server"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // sameJSON reports whether two lists would be written alike, metadata included.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -147,7 +149,7 @@ func TestPeersAdd(t *testing.T) {
 	cli(t, "peers", "add", "alpha", "--ip", "127.0.0.1", "--port", "6009").want(t, exitFailed, "exists already; remove it first, or edit the file")
 	cli(t, "peers", "add", "echo", "--ip", "127.0.0.1", "--port", "6001").want(t, exitInvalid, path, `also the message port of "alpha"`)
 	cli(t, "peers", "add", "bad name", "--ip", "127.0.0.1", "--port", "6009").want(t, exitInvalid, "cannot be in a name")
-	cli(t, "peers", "add", "echo", "--ip", "127.0.0.1", "--port", "65000").want(t, exitInvalid, "control_port")
+	cli(t, "peers", "add", "echo", "--ip", "127.0.0.1", "--port", "65000").want(t, exitUsage, "--control-port", "nothing was written")
 	if read(t, path) != before {
 		t.Error("a refused peer was written")
 	}
@@ -190,7 +192,7 @@ func TestPeersRemove(t *testing.T) {
 	if len(done.Removed) != 1 || done.Removed[0].Name != "bravo" {
 		t.Errorf("remove --json: %+v", done)
 	}
-	cli(t, "peers", "remove", "charlie").want(t, exitInvalid, "the list is empty", "--force")
+	cli(t, "peers", "remove", "charlie").want(t, exitInvalid, "charlie is the last peer; an empty list is never written", "--force")
 	cli(t, "peers", "remove", "charlie", "--force").want(t, exitOK)
 	cli(t, "peers", "remove", "x", "--file", "nowhere.json").want(t, exitFailed, "nowhere.json")
 }
@@ -210,6 +212,138 @@ func TestPeersAddTogether(t *testing.T) {
 	list, err := peers.LoadFrom(path)
 	if err != nil || len(list.Peers) != 3+n || list.Validate() != nil {
 		t.Errorf("the list has %d peers, want %d; %v, %v", len(list.Peers), 3+n, err, list.Validate())
+	}
+}
+
+// TestPeersAddTogetherAnew: not even when the first of them makes the directory,
+// and some come through a symbolic link.
+func TestPeersAddTogetherAnew(t *testing.T) {
+	dir := filepath.Dir(workdir(t, ""))
+	path := filepath.Join(dir, "new", "dir", "peers.json")
+	if err := os.Symlink(path, "link.json"); err != nil {
+		t.Skipf("no symbolic links here: %v", err)
+	}
+	var wg sync.WaitGroup
+	const n = 24
+	for i := range n {
+		wg.Go(func() {
+			file := []string{path, "link.json"}[i%2]
+			cli(t, "peers", "add", fmt.Sprint("more", i), "--file", file, "--ip", fmt.Sprint("10.0.1.", i), "--port", "6000").want(t, exitOK)
+		})
+	}
+	wg.Wait()
+	if list, err := peers.LoadFrom(path); err != nil || len(list.Peers) != n {
+		t.Errorf("the list has not %d peers: %v, %v", n, list, err)
+	}
+}
+
+// TestPeersAddWaits: who waits for another kith is told so, and can be interrupted.
+func TestPeersAddWaits(t *testing.T) {
+	path := workdir(t, threePeers)
+	unlock, err := lockFor(t.Context(), io.Discard, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if f, err := os.Open(filepath.Dir(path)); err != nil || tryLock(f) {
+		t.Skipf("no locks here: %v", err)
+	} else {
+		f.Close()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var out, errs lockedBuffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"peers", "add", "x", "--ip", "10.0.0.9", "--port", "6000"}, strings.NewReader(""), &out, &errs, func(string) string { return "" })
+	}()
+	eventually(t, "the wait is told", func() bool {
+		return strings.Contains(errs.String(), "waiting for another kith that edits "+filepath.Dir(path))
+	})
+	cancel()
+	if code := <-ended; code != exitInterrupted {
+		t.Errorf("the code is %d: %s", code, &errs)
+	}
+	if read(t, path) != threePeers {
+		t.Error("the file was written all the same")
+	}
+}
+
+// TestPeersFlags: numbers are decimal, and a forgotten address is named.
+func TestPeersFlags(t *testing.T) {
+	path := workdir(t, "")
+	cli(t, "peers", "add", "a", "--ip", "10.0.0.1", "--port", "06000", "--pid", "010", "--control-port", "07001").want(t, exitOK)
+	list, err := peers.LoadFrom(path)
+	if err != nil || list.Peers[0].Port != 6000 || list.Peers[0].PID != 10 || list.Peers[0].ControlPort != 7001 {
+		t.Errorf("the peer is %+v, %v", list.Peers[0], err)
+	}
+	for _, text := range []string{"0x10", "1_000", "-1", "+1", "65536", ""} {
+		cli(t, "peers", "add", "b", "--ip", "10.0.0.2", "--port="+text).want(t, exitUsage, "--port", "whole number")
+	}
+	cli(t, "agent", "--pid", "0x1").want(t, exitUsage, "--pid", "whole number")
+	cli(t, "peers", "add", "b", "-ip", "-port", "6000").want(t, exitUsage, `--ip has the value "-port": is an address missing?`)
+	cli(t, "--", "peers", "show").want(t, exitUsage, `"--" ends the flags, so "peers" is no command here`)
+	cli(t, "peers", "--", "show").want(t, exitUsage, `"show" is no command here`)
+
+	for _, verb := range []string{"show", "validate"} {
+		cli(t, "peers", verb, "--file", path).want(t, exitOK)
+		cli(t, "peers", verb, path, "-f", path).want(t, exitOK)
+		cli(t, "peers", verb, "-f", "other.json", path).want(t, exitUsage, "two files")
+		cli(t, "peers", verb, "-f", "other.json").want(t, exitFailed, "other.json")
+	}
+
+	env := map[string]string{"PEERS_SYNC_URL": "http://127.0.0.1:1/"}
+	const note = "nodes that sync from $PEERS_SYNC_URL do not follow the file"
+	cliWith(t, "", env, "peers", "add", "b", "--ip", "10.0.0.2", "--port", "6000").want(t, exitOK, note)
+	cliWith(t, "", env, "peers", "remove", "b").want(t, exitOK, note)
+	if r := cli(t, "peers", "add", "b", "--ip", "10.0.0.2", "--port", "6000"); strings.Contains(r.err, note) {
+		t.Errorf("a note without a reason: %s", r.err)
+	}
+}
+
+// TestPeersSyncKey: the key of one server is not sent to another, and without a
+// file the list goes where peers add would put it.
+func TestPeersSyncKey(t *testing.T) {
+	path := workdir(t, "")
+	key, answer := "", strings.Replace(threePeers, "blue", "red", 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key = r.Header.Get("X-Api-Key")
+		fmt.Fprint(w, answer)
+	}))
+	defer srv.Close()
+	write(t, "apikey", "other\n")
+	for _, tt := range []struct {
+		env, want, note string
+		args            []string
+	}{
+		{srv.URL + "/elsewhere", "secret", "wrote " + path, nil},
+		{"https://config.example/", "", "is not sent", nil},
+		{"https" + strings.TrimPrefix(srv.URL, "http"), "", "not sent", nil},
+		{"", "", "not sent", nil},
+		{"https://config.example/", "other", "", []string{"--api-key-file", "apikey"}},
+	} {
+		key = "none came"
+		env := map[string]string{"PEERS_SYNC_URL": tt.env, "PEERS_SYNC_APIKEY": "secret"}
+		cliWith(t, "", env, append([]string{"peers", "sync", "--url", srv.URL}, tt.args...)...).want(t, exitOK, strings.Replace(tt.note, "is not", "not", 1))
+		if key != tt.want {
+			t.Errorf("with $PEERS_SYNC_URL %s the key %q was sent, want %q", tt.env, key, tt.want)
+		}
+	}
+
+	// What differs in the metadata only is written, too.
+	answer = threePeers
+	cli(t, "peers", "sync", "--url", srv.URL).want(t, exitOK, "wrote "+path)
+	if !strings.Contains(read(t, path), "blue") {
+		t.Error("the metadata was not written")
+	}
+
+	// Errors name the server, without its secrets.
+	answer = strings.Replace(threePeers, `"pid": 2`, `"pid": 1`, 1)
+	address := strings.Replace(srv.URL, "://", "://user:hunter2@", 1) + "/list"
+	r := cli(t, "peers", "sync", "--url", address+"?key=hunter2").want(t, exitInvalid, strings.TrimPrefix(srv.URL, "http://")+"/list")
+	srv.Config.Handler = http.NotFoundHandler()
+	r2 := cli(t, "peers", "sync", "--url", address+"?key=hunter2").want(t, exitFailed, srv.URL+"/list: could not synchronize peers: 404")
+	if strings.Contains(r.err+r2.err, "hunter2") {
+		t.Errorf("a secret is told: %s%s", r.err, r2.err)
 	}
 }
 

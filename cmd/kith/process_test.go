@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +28,12 @@ type program struct {
 // at the end of the test if it still runs.
 func launch(t *testing.T, dir string, args ...string) *program {
 	t.Helper()
+	return launchWith(t, dir, func(*exec.Cmd) {}, args...)
+}
+
+// launchWith lets prepare change the command before it starts.
+func launchWith(t *testing.T, dir string, prepare func(*exec.Cmd), args ...string) *program {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -34,6 +42,8 @@ func launch(t *testing.T, dir string, args ...string) *program {
 	p.cmd.Dir = dir
 	p.cmd.Env = []string{beKith + "=1", "HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + t.TempDir()}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	bindToParent(p.cmd) // a test that is killed leaves nothing either
+	prepare(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +130,7 @@ func TestAgentAlone(t *testing.T) {
 func pair(t *testing.T, dir string) (peersFile string) {
 	t.Helper()
 	s := &stage{peersFile: filepath.Join(dir, "peers.json"), dir: dir, ports: make(map[uint16]bool)}
-	if err := s.writePeers("alpha", "bravo"); err != nil {
+	if err := s.writePeers(t.Context(), "alpha", "bravo"); err != nil {
 		t.Fatal(err)
 	}
 	return s.peersFile
@@ -149,9 +159,9 @@ func TestAgentLeaves(t *testing.T) {
 	eventually(t, "alpha is told that bravo left", func() bool { return strings.Contains(lines.String(), "bravo left") })
 	cli(t, "nodes", "--api", api).want(t, exitUnhealthy, "left")
 
-	alpha.signal(t, syscall.SIGTERM)
+	alpha.signal(t, syscall.SIGHUP)
 	if code := alpha.wait(); code != exitOK {
-		t.Errorf("after SIGTERM alpha's code is %d", code)
+		t.Errorf("after SIGHUP alpha's code is %d", code)
 	}
 	if code := stop(); strings.Contains(lines.String(), "failed") {
 		t.Errorf("somebody is called failed who left (the watch ended with %d):\n%s", code, &lines)
@@ -208,6 +218,7 @@ func TestAgentMistakes(t *testing.T) {
 		words string
 	}{
 		{"--http 0.0.0.0:0", exitFailed, "--http-token-file"},
+		{"--http nosuch.invalid:1", exitFailed, "cannot listen on nosuch.invalid:1"},
 		{"--http off", exitFailed, "--name"}, // two peers are on this host
 		{"--http off --name zulu", exitFailed, "zulu"},
 		{"--http off --peers none.json", exitFailed, "none.json"},
@@ -225,8 +236,8 @@ func TestAgentMistakes(t *testing.T) {
 	}
 }
 
-// left returns the directories and the agents that a demo left in dir.
-func left(t *testing.T, dir string) (dirs []string, agents int) {
+// left returns the directories and the processes of agents that a demo left in dir.
+func left(t *testing.T, dir string) (dirs []string, agents []int) {
 	t.Helper()
 	dirs, err := filepath.Glob(filepath.Join(dir, "kith-demo-*"))
 	if err != nil {
@@ -236,7 +247,9 @@ func left(t *testing.T, dir string) (dirs []string, agents int) {
 	for _, path := range lines {
 		text, _ := os.ReadFile(path)
 		if bytes.Contains(text, []byte(filepath.Join(dir, "kith-demo-"))) {
-			agents++
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+				agents = append(agents, pid)
+			}
 		}
 	}
 	return dirs, agents
@@ -257,8 +270,8 @@ func TestDemo(t *testing.T) {
 			t.Errorf("step %+v", s)
 		}
 	}
-	if dirs, agents := left(t, dir); len(dirs) > 0 || agents > 0 {
-		t.Errorf("left behind: %v and %d agents", dirs, agents)
+	if dirs, agents := left(t, dir); len(dirs) > 0 || len(agents) > 0 {
+		t.Errorf("left behind: %v and %d agents", dirs, len(agents))
 	}
 }
 
@@ -271,8 +284,8 @@ func TestDemoInterrupted(t *testing.T) {
 	if code := p.wait(); code != exitInterrupted {
 		t.Errorf("the interrupted demo ends with %d", code)
 	}
-	if dirs, agents := left(t, dir); len(dirs) > 0 || agents > 0 {
-		t.Errorf("left behind: %v and %d agents", dirs, agents)
+	if dirs, agents := left(t, dir); len(dirs) > 0 || len(agents) > 0 {
+		t.Errorf("left behind: %v and %d agents", dirs, len(agents))
 	}
 }
 
@@ -284,9 +297,113 @@ func TestDemoKilled(t *testing.T) {
 	dir := t.TempDir()
 	p := launch(t, dir, "demo")
 	eventually(t, "the agents run", func() bool { return strings.Contains(p.out.String(), "kill bravo") })
+	t.Cleanup(func() {
+		_, agents := left(t, dir)
+		for _, pid := range agents { // only if the test failed
+			if p, err := os.FindProcess(pid); err == nil {
+				p.Kill()
+			}
+		}
+	})
 	p.signal(t, syscall.SIGKILL)
 	p.wait()
-	eventually(t, "the agents are gone", func() bool { _, agents := left(t, dir); return agents == 0 })
+	eventually(t, "the agents are gone", func() bool { _, agents := left(t, dir); return len(agents) == 0 })
+}
+
+// TestDemoHangup: a terminal that is closed ends the demo as Ctrl-C does.
+func TestDemoHangup(t *testing.T) {
+	needSignals(t)
+	dir := t.TempDir()
+	p := launch(t, dir, "demo")
+	eventually(t, "the agents run", func() bool { return strings.Contains(p.out.String(), "kill bravo") })
+	p.signal(t, syscall.SIGHUP)
+	if code := p.wait(); code != exitInterrupted {
+		t.Errorf("the demo ends with %d", code)
+	}
+	if dirs, agents := left(t, dir); len(dirs) > 0 || len(agents) > 0 {
+		t.Errorf("left behind: %v and %d agents", dirs, len(agents))
+	}
+}
+
+// TestDemoPipe: kith demo | head -1 leaves nothing behind.
+func TestDemoPipe(t *testing.T) {
+	needSignals(t)
+	dir := t.TempDir()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := launchWith(t, dir, func(cmd *exec.Cmd) { cmd.Stdout = w }, "demo")
+	w.Close()
+	if _, err := bufio.NewReader(r).ReadString('\n'); err != nil {
+		t.Error(err)
+	}
+	r.Close()
+	if code := p.wait(); code != exitFailed || p.err.String() != "" {
+		t.Errorf("the demo ends with %d: %s", code, &p.err)
+	}
+	if dirs, agents := left(t, dir); len(dirs) > 0 || len(agents) > 0 {
+		t.Errorf("left behind: %v and %d agents", dirs, len(agents))
+	}
+}
+
+// TestSignalsWhileReading: the first signal ends a command that reads standard
+// input, and the second one a command that cannot be asked.
+func TestSignalsWhileReading(t *testing.T) {
+	needSignals(t)
+	dir := t.TempDir()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	p := launchWith(t, dir, func(cmd *exec.Cmd) { cmd.Stdin = r }, "peers", "show", "-")
+	r.Close()
+	// What it reads it has begun to read: more than a pipe takes.
+	if _, err := w.WriteString(strings.Repeat(" ", 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(); code != exitInterrupted {
+		t.Errorf("after one signal the code is %d", code)
+	}
+
+	fifo := filepath.Join(dir, "fifo")
+	if out, err := exec.Command("mkfifo", fifo).CombinedOutput(); err != nil {
+		t.Skipf("no named pipes here: %v %s", err, out)
+	}
+	p = launch(t, dir, "nodes", "--token-file", fifo)
+	token, err := os.OpenFile(fifo, os.O_WRONLY, 0) // waits for kith to read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer token.Close()
+	eventually(t, "the signals end it", func() bool {
+		p.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-p.ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if code := p.wait(); code != -1 {
+		t.Errorf("after two signals the code is %d, want the end by a signal", code)
+	}
+}
+
+// TestDemoEnvironment: the demo's agents find nothing of what the user has set.
+func TestDemoEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	p := launchWith(t, dir, func(cmd *exec.Cmd) {
+		for _, name := range []string{"PEERS_PATH", "KITH_KEY_FILE", "KITH_TOKEN_FILE", "STATE_DIRECTORY"} {
+			cmd.Env = append(cmd.Env, name+"="+filepath.Join(dir, "nowhere"))
+		}
+		cmd.Env = append(cmd.Env, "PEERS_SYNC_URL=http://127.0.0.1:1/", "PEERS_SYNC_APIKEY=x", "KITH_API=127.0.0.1:1")
+	}, "demo", "--json")
+	if code := p.wait(); code != exitOK {
+		t.Errorf("the demo ends with %d", code)
+	}
 }
 
 // TestDemoFails: a failed step shows the logs and leaves nothing either.
@@ -307,7 +424,7 @@ func TestDemoFails(t *testing.T) {
 	if strings.Contains(r.out, "never played") {
 		t.Errorf("the demo went on:\n%s", r.out)
 	}
-	if dirs, agents := left(t, os.Getenv("TMPDIR")); len(dirs) > 0 || agents > 0 {
-		t.Errorf("left behind: %v and %d agents", dirs, agents)
+	if dirs, agents := left(t, os.Getenv("TMPDIR")); len(dirs) > 0 || len(agents) > 0 {
+		t.Errorf("left behind: %v and %d agents", dirs, len(agents))
 	}
 }
