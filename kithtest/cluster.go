@@ -27,7 +27,8 @@ type Options struct {
 	Seed       uint64
 	Conditions memnet.Conditions
 	// Configure edits the configuration of the node called name before each of
-	// its starts. Network, Peers, Name, Key and Dir are set already.
+	// its starts. Network, Peers, Name, Key and Dir are set already. Nodes that
+	// start together have it called at the same time.
 	Configure func(name string, cfg *kith.Config)
 	// Patience is how long the Await methods wait; default 60 s, in virtual time
 	// ten minutes.

@@ -86,7 +86,7 @@ func (e *engine) suspectRival(rival Greeting) {
 // answer; a live one and we do the same comparison and come to the same
 // conclusion: the earlier incarnation stays.
 func (e *engine) settle(ctx context.Context) {
-	const pause = 2 * time.Second // gossip repeats itself
+	const pause = 10 * time.Second // gossip repeats itself
 	for {
 		select {
 		case <-ctx.Done():

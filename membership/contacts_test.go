@@ -221,6 +221,17 @@ func TestReservedNames(t *testing.T) {
 	}
 }
 
+func TestValidateCluster(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"kith": true, "zwei Länder": true, strings.Repeat("c", 128): true,
+		"": false, strings.Repeat("c", 129): false, "a\nb": false, "\xff": false, "\x1b[31m": false,
+	} {
+		if err := ValidateCluster(name); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 // TestNobodyJoinsALeaver: one that came now would have to be told to go again.
 func TestNobodyJoinsALeaver(t *testing.T) {
 	g, _ := New(Config{})

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -94,10 +95,14 @@ type Self struct {
 const maxCluster = 128
 
 // ValidateCluster returns the error that Start would for a cluster's name: it
-// must have 1 to 128 bytes of valid UTF-8.
+// must have 1 to 128 bytes of printable UTF-8.
 func ValidateCluster(name string) error {
-	if name == "" || len(name) > maxCluster || !utf8.ValidString(name) {
-		return fmt.Errorf("membership: the cluster's name must have 1 to %d bytes of UTF-8, %.40q has %d", maxCluster, name, len(name))
+	if name == "" || len(name) > maxCluster {
+		return fmt.Errorf("membership: the cluster's name must have 1 to %d bytes, %.40q has %d", maxCluster, name, len(name))
+	}
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, unprintable) {
+		return fmt.Errorf("membership: the cluster's name %q is not printable UTF-8", name)
 	}
 	return nil
 }
