@@ -63,7 +63,7 @@ func (n *Node) apply(ctx context.Context, list *peers.Peers, path string) error 
 	}
 	first := n.now() == nil
 	if err := n.comply(ctx, list, path); err != nil {
-		if n.work.Err() == nil && n.list.fail(err) {
+		if !first && n.work.Err() == nil && n.list.fail(err) {
 			n.log.Error("the newest list of peers cannot be followed, the one in force stays", "error", err)
 		}
 		return err
@@ -107,7 +107,7 @@ func (n *Node) comply(ctx context.Context, list *peers.Peers, path string) error
 		n.gossip.SetContacts(others)
 		return n.rise(ctx, next, newIncarnation())
 	}
-	return n.move(ctx, old, next, others)
+	return n.move(old, next, others)
 }
 
 // identify finds this node in list. Once it was found in one, its name stays.
@@ -256,7 +256,12 @@ func (n *Node) settle(r *run) {
 }
 
 // move takes the node from one place to another: goodbye there, hello here.
-func (n *Node) move(ctx context.Context, old *run, next place, others []membership.Contact) error {
+//
+// It is not called off half-way, where the node would be nowhere: only the
+// node's own end and applyTimeout bound it.
+func (n *Node) move(old *run, next place, others []membership.Contact) error {
+	ctx, cancel := context.WithTimeout(n.work, applyTimeout)
+	defer cancel()
 	n.log.Info("moving", "from", old.link.Addr(), "as", old.self.Name, "to", next.bind, "as_new", next.self.Name)
 	if old.path == "" && next.path != "" {
 		n.log.Info("a peers file appeared: leaving the cluster of one and its memory behind", "path", next.path)
@@ -269,9 +274,9 @@ func (n *Node) move(ctx context.Context, old *run, next place, others []membersh
 			return err
 		}
 	}
-	goodbye, cancel := context.WithTimeout(ctx, moveGoodbye)
+	goodbye, said := context.WithTimeout(ctx, moveGoodbye)
 	n.gossip.Leave(goodbye) // heard or not: the others find out
-	cancel()
+	said()
 	old.link.Close()
 	if samePort {
 		if l, err = n.listen(ctx, next, old.id); err != nil {

@@ -207,6 +207,30 @@ func TestOneNameOnTwoSides(t *testing.T) {
 	}
 }
 
+// TestMoveIsNotCalledOff: a context that ends while the node moves must not
+// leave it nowhere.
+func TestMoveIsNotCalledOff(t *testing.T) {
+	for i := range 20 {
+		kithtest.Virtual(t, 3, kithtest.Options{Seed: uint64(i)}, func(t *testing.T, c *kithtest.Cluster) {
+			c.AwaitAlive()
+			list := c.Peers()
+			list.Update("alpha", func(p *peers.Peer) { p.Port = 9000 })
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*50*time.Millisecond)
+			defer cancel()
+			err := c.Node("alpha").SetPeers(ctx, list)
+			for _, name := range []string{"bravo", "charlie"} {
+				if err == nil {
+					c.Node(name).SetPeers(t.Context(), list)
+				}
+			}
+			c.AwaitAlive()
+			if cause := context.Cause(c.Node("alpha").Context()); cause != nil {
+				t.Errorf("after %v: SetPeers said %v, and the node ended with %v", time.Duration(i)*50*time.Millisecond, err, cause)
+			}
+		})
+	}
+}
+
 // TestNameMoves: a killed node comes back at once under the same name with
 // another address.
 func TestNameMoves(t *testing.T) {

@@ -175,8 +175,9 @@ func (n *Node) adopt(list *peers.Peers, path string) error {
 }
 
 // SetPeers replaces the list of a node that was started with Config.Peers and
-// puts it in force. It blocks for a few seconds if this node's own address
-// changed, and until ctx ends at the latest. It returns ErrPeersFromFile on
+// puts it in force. It blocks until ctx ends at the latest; but once the node has
+// begun to move, because its own address changed, it finishes that, which takes
+// seconds, ten at most. It returns ErrPeersFromFile on
 // nodes that follow a file or a URL, ErrClosed, ctx's cause, and a
 // *peers.InvalidError with every fault of list; after an error the old list
 // stays.
