@@ -30,6 +30,7 @@ const (
 const (
 	firstRoundLimit = 3 * time.Second
 	goodbyeTimeout  = time.Second
+	hushTimeout     = time.Second
 	goodbyeSpread   = 500 * time.Millisecond
 	refreshEvery    = time.Second
 	// forgetAfter is how long members that left or failed stay in the view.
@@ -326,6 +327,9 @@ func (e *engine) join(greeting Greeting) error {
 	case <-e.ctx.Done():
 		return ErrClosed
 	}
+	if e.goodbye.Load() {
+		return ErrLeaving
+	}
 	if e.g.hasMet(greeting) {
 		return nil // gossip was faster, or it was only unreachable from here
 	}
@@ -375,6 +379,23 @@ func (e *engine) leave(ctx context.Context) error {
 	e.g.contacts.nudge()
 	if !e.company() {
 		return nil
+	}
+	// A join that ended after the goodbye would announce this node anew. Its turn
+	// is taken and not given back.
+	select {
+	case e.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	// So would a state exchanged while this node is leaving: serf tells in it when
+	// the status last changed, and not to what. Those under way are waited for.
+	patience := time.NewTimer(hushTimeout)
+	defer patience.Stop()
+	select {
+	case <-e.wire.hush():
+	case <-patience.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	done := make(chan error, 1)
 	e.leaving.Go(func() { done <- e.serf.Leave() })

@@ -48,8 +48,10 @@ type wire struct {
 	ctx       context.Context // ends with Shutdown
 	cancel    context.CancelFunc
 
-	mu     sync.Mutex // guards failed
+	mu     sync.Mutex // guards all below
 	failed map[string]error
+	open   int           // streams, dialled and accepted
+	quiet  chan struct{} // made by hush; closed when no stream is open
 }
 
 var _ memberlist.NodeAwareTransport = (*wire)(nil)
@@ -92,6 +94,9 @@ func (w *wire) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 }
 
 func (w *wire) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	if !w.enter() {
+		return nil, ErrLeaving
+	}
 	ctx, cancel := context.WithTimeoutCause(w.ctx, timeout, errors.New("no answer in time"))
 	defer cancel()
 	conn, err := w.transport.Dial(ctx, addr.Name, addr.Addr)
@@ -100,21 +105,60 @@ func (w *wire) DialAddressTimeout(addr memberlist.Address, timeout time.Duration
 		w.reached(addr.Name, err)
 	}
 	if err != nil {
+		w.exit()
 		return nil, err
 	}
-	return &dialled{Conn: conn, stop: context.AfterFunc(w.ctx, func() { conn.Close() })}, nil
+	return w.own(conn), nil
 }
 
-// dialled is a stream that ends with the wire, so that a peer that falls silent
-// does not hold up the end of this node.
-type dialled struct {
+// own makes conn a stream that ends with the wire, so that a peer that falls
+// silent does not hold up the end of this node, and that is counted until then.
+func (w *wire) own(conn net.Conn) net.Conn {
+	return &stream{Conn: conn, stop: context.AfterFunc(w.ctx, func() { conn.Close() }), exit: sync.OnceFunc(w.exit)}
+}
+
+type stream struct {
 	net.Conn
 	stop func() bool
+	exit func()
 }
 
-func (d *dialled) Close() error {
-	d.stop()
-	return d.Conn.Close()
+func (s *stream) Close() error {
+	s.stop()
+	defer s.exit()
+	return s.Conn.Close()
+}
+
+// enter counts a stream in, unless the wire was hushed.
+func (w *wire) enter() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.quiet != nil {
+		return false
+	}
+	w.open++
+	return true
+}
+
+func (w *wire) exit() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open--; w.open == 0 && w.quiet != nil {
+		close(w.quiet)
+	}
+}
+
+// hush lets no stream begin any more; the result is closed when those that have
+// begun are over.
+func (w *wire) hush() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.quiet == nil {
+		if w.quiet = make(chan struct{}); w.open == 0 {
+			close(w.quiet)
+		}
+	}
+	return w.quiet
 }
 
 // note remembers how the latest dial of name went.
@@ -145,6 +189,11 @@ func (w *wire) packet(b []byte, from netip.AddrPort, at time.Time) {
 }
 
 func (w *wire) stream(conn net.Conn) {
+	if !w.enter() {
+		conn.Close()
+		return
+	}
+	conn = w.own(conn)
 	select {
 	case w.streams <- conn:
 	case <-w.ctx.Done():
