@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -109,12 +110,7 @@ func (c *contactBook) states() []ContactState {
 	for _, s := range c.entries {
 		all = append(all, s.ContactState)
 	}
-	slices.SortFunc(all, func(a, b ContactState) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(all, func(a, b ContactState) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
 
