@@ -99,7 +99,7 @@ func (l *Link) serve(raw net.Conn, host netip.Addr) {
 		raw.Close()
 		if l.ctx.Err() == nil {
 			level := slog.LevelWarn
-			if r, ok := errors.AsType[*Refusal](err); ok && (r.Code == CodeLeaving || r.Code == CodeNamePending) {
+			if r, ok := errors.AsType[*Refusal](err); ok && passing(r.Code) {
 				level = slog.LevelDebug // passes by itself
 			}
 			l.report(level, hello.Name, "refused a connection on the control port", &PeerError{hello.Name, raw.RemoteAddr().String(), err})
@@ -111,6 +111,11 @@ func (l *Link) serve(raw net.Conn, host netip.Addr) {
 		return
 	}
 	l.cfg.OnStream(conn, hello)
+}
+
+// passing reports whether a refusal is of the kind that ends by itself.
+func passing(c Code) bool {
+	return c == CodeLeaving || c == CodeNamePending || c == CodeUnborn
 }
 
 func (l *Link) admit(raw net.Conn) (Hello, net.Conn, error) {
@@ -148,12 +153,13 @@ func (l *Link) admit(raw net.Conn) (Hello, net.Conn, error) {
 	if err != nil {
 		return fail(Hello{}, err)
 	}
-	hello := Hello{Identity: id, To: f.To, Purpose: f.Purpose}
-	if r := l.judge(f, hello); r != nil {
+	hello := Hello{Identity: id, To: f.To, ToID: f.ToID, Purpose: f.Purpose}
+	self := l.identity()
+	if r := l.judge(self, f, hello); r != nil {
 		l.refuse(secured, r)
 		return fail(hello, r)
 	}
-	if err := writeFrame(secured, l.self.frame()); err != nil {
+	if err := writeFrame(secured, self.frame()); err != nil {
 		return fail(hello, fmt.Errorf("handshake: %w", err))
 	}
 	return hello, secured, tracked.SetDeadline(time.Time{})
@@ -169,38 +175,66 @@ func (l *Link) answerPlain(tracked net.Conn, err error) {
 }
 
 func (l *Link) refuse(conn net.Conn, r *Refusal) {
-	f := l.self.frame()
+	f := l.identity().frame()
 	f.Refused = r
 	writeFrame(conn, f) // best effort: the connection ends either way
 }
 
 // judge decides on a hello that could be read: above all, whether it comes from
 // this cluster and is meant for this node (SAFETY.md, S2).
-func (l *Link) judge(f frame, h Hello) *Refusal {
+func (l *Link) judge(self Identity, f frame, h Hello) *Refusal {
 	switch {
 	case f.Version < oldest || max(f.Oldest, 1) > Version:
 		return &Refusal{Code: CodeVersion, Text: fmt.Sprintf(
 			"%s speaks versions %d to %d of the handshake, you speak %d to %d: update the older one",
-			l.self.Name, oldest, Version, max(f.Oldest, 1), f.Version)}
-	case h.Cluster != l.self.Cluster:
+			self.Name, oldest, Version, max(f.Oldest, 1), f.Version)}
+	case h.Cluster != self.Cluster:
 		return &Refusal{Code: CodeCluster, Text: fmt.Sprintf(
-			"%s belongs to cluster %q, you to %q: check info.cluster in the peers files and Config.Cluster (kith agent --cluster)", l.self.Name, l.self.Cluster, clip(h.Cluster))}
-	case h.To != "" && h.To != l.self.Name && h.Name == l.self.Name && h.Incarnation == l.self.Incarnation:
-		return &Refusal{Code: CodeWrongName, Name: l.self.Name, Text: fmt.Sprintf(
-			"that is this node itself, which runs as %s: %s has this host's address in the peers file; check both", l.self.Name, clip(h.To))}
-	case h.To != "" && h.To != l.self.Name:
-		return &Refusal{Code: CodeWrongName, Name: l.self.Name, Text: fmt.Sprintf(
-			"%s lives here, not %s: check the address of %[2]s in the peers file", l.self.Name, clip(h.To))}
+			"%s belongs to cluster %q, you to %q: check info.cluster in the peers files and Config.Cluster (kith agent --cluster)", self.Name, self.Cluster, clip(h.Cluster))}
+	case h.To != "" && h.To != self.Name && h.Name == self.Name && h.Incarnation == self.Incarnation:
+		return &Refusal{Code: CodeWrongName, Name: self.Name, Text: fmt.Sprintf(
+			"that is this node itself, which runs as %s: %s has this host's address in the peers file; check both", self.Name, clip(h.To))}
+	case h.To != "" && h.To != self.Name:
+		return &Refusal{Code: CodeWrongName, Name: self.Name, Text: fmt.Sprintf(
+			"%s lives here, not %s: check the address of %[2]s in the peers file", self.Name, clip(h.To))}
 	case h.Name == "" || !h.Addr.IsValid():
 		return &Refusal{Code: CodeHello, Text: "the hello lacks a name or an address"}
-	case h.Purpose != Probe && h.Purpose != Gossip:
-		return &Refusal{Code: CodePurpose, Text: fmt.Sprintf("%s does not serve %q", l.self.Name, clip(string(h.Purpose)))}
-	case l.cfg.Admit == nil:
+	case !h.Purpose.known():
+		return &Refusal{Code: CodePurpose, Text: fmt.Sprintf("%s does not serve %q", self.Name, clip(string(h.Purpose)))}
+	}
+	if h.Purpose.agreed() {
+		if r := judgeMember(self, h); r != nil {
+			return r
+		}
+	}
+	if l.cfg.Admit == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
 	defer cancel()
 	return l.cfg.Admit(ctx, h)
+}
+
+// judgeMember decides on a hello that speaks for a member of a cluster to another
+// one: frames and snapshots reach only whom they are meant for (SAFETY.md, S2).
+func judgeMember(self Identity, h Hello) *Refusal {
+	switch {
+	case self.ClusterID == "":
+		return &Refusal{Code: CodeUnborn, Name: self.Name, Text: self.Name + " belongs to no cluster yet: it waits for its founders, or to be let in"}
+	case h.ClusterID == "":
+		return &Refusal{Code: CodeForeign, Name: self.Name, Text: fmt.Sprintf("%s belongs to cluster %s, you to none", self.Name, self.ClusterID)}
+	case h.ClusterID != self.ClusterID:
+		return &Refusal{Code: CodeForeign, Name: self.Name, Text: fmt.Sprintf(
+			"%s belongs to cluster %s, you to %s; each has state of its own: correct the peers files, "+
+				"or stop the node whose state is not wanted and remove its state directory", self.Name, self.ClusterID, h.ClusterID)}
+	case h.ToID != self.RaftID:
+		return &Refusal{Code: CodeStaleID, Name: self.Name, Text: fmt.Sprintf(
+			"%s is member %d of the cluster, not %d", self.Name, self.RaftID, h.ToID)}
+	case h.RaftID == 0 || h.RaftID == self.RaftID:
+		return &Refusal{Code: CodeStaleID, Name: self.Name, Text: fmt.Sprintf(
+			"member %d calls member %d: it should have another ID", h.RaftID, self.RaftID)}
+	}
+	return nil
 }
 
 // receive hands datagrams on until the socket is closed.

@@ -14,20 +14,32 @@ import (
 	"github.com/kith-go/kith/internal/secret"
 )
 
-// Dial connects to the control port at addr ("host:port"; a name is resolved
-// now) for the given purpose, and returns the connection and what the other
-// side said of itself. With to set, any other node than that one refuses.
+// Call says whom a dial is to reach, and what for.
+type Call struct {
+	// Name is that of the node called; any other one refuses. "" calls whoever
+	// is there.
+	Name string
+	// Addr is its control address, "host:port"; a name is resolved when dialling.
+	Addr    string
+	Purpose Purpose
+	// RaftID is the member that Raft and Snapshot connections are for; any other
+	// one refuses. Other purposes need none.
+	RaftID uint64
+}
+
+// Dial connects to a control port, and returns the connection and what the other
+// side said of itself.
 //
 // It blocks until the handshake is over, at most five seconds and no longer than
 // ctx. Every error is a *PeerError around the network's error, a *Refusal, or
 // one of the sentinels of this package. A Probe's connection is already closed
 // and nil.
-func (l *Link) Dial(ctx context.Context, to, addr string, purpose Purpose) (net.Conn, Identity, error) {
+func (l *Link) Dial(ctx context.Context, call Call) (net.Conn, Identity, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, handshakeTimeout, errSlowHandshake)
 	defer cancel()
 	stop := context.AfterFunc(l.ctx, cancel)
 	defer stop()
-	conn, id, err := l.dial(ctx, to, addr, purpose)
+	conn, id, err := l.dial(ctx, call)
 	if err == nil {
 		return conn, id, nil
 	}
@@ -37,13 +49,13 @@ func (l *Link) Dial(ctx context.Context, to, addr string, purpose Purpose) (net.
 	case ctx.Err() != nil:
 		err = fmt.Errorf("no answer: %w", context.Cause(ctx))
 	}
-	return nil, Identity{}, &PeerError{Name: to, Addr: addr, Err: err}
+	return nil, Identity{}, &PeerError{Name: call.Name, Addr: call.Addr, Err: err}
 }
 
 var errSlowHandshake = fmt.Errorf("the handshake took longer than %v", handshakeTimeout)
 
-func (l *Link) dial(ctx context.Context, to, addr string, purpose Purpose) (net.Conn, Identity, error) {
-	raw, err := l.cfg.Network.Dial(ctx, addr)
+func (l *Link) dial(ctx context.Context, call Call) (net.Conn, Identity, error) {
+	raw, err := l.cfg.Network.Dial(ctx, call.Addr)
 	if err != nil {
 		return nil, Identity{}, err
 	}
@@ -54,11 +66,11 @@ func (l *Link) dial(ctx context.Context, to, addr string, purpose Purpose) (net.
 	}
 	// A connection does not know contexts: when ctx ends, its deadline passes.
 	stop := context.AfterFunc(ctx, func() { tracked.SetDeadline(time.Unix(1, 0)) })
-	secured, id, err := l.greet(tracked, to, purpose)
+	secured, id, err := l.greet(tracked, call)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
-	if err != nil || purpose == Probe {
+	if err != nil || call.Purpose == Probe {
 		tracked.Close()
 		return nil, id, err
 	}
@@ -66,7 +78,7 @@ func (l *Link) dial(ctx context.Context, to, addr string, purpose Purpose) (net.
 }
 
 // greet performs the dialler's half of the handshake.
-func (l *Link) greet(raw net.Conn, to string, purpose Purpose) (net.Conn, Identity, error) {
+func (l *Link) greet(raw net.Conn, call Call) (net.Conn, Identity, error) {
 	secured := raw
 	if l.client != nil {
 		t := tls.Client(raw, l.client)
@@ -75,8 +87,9 @@ func (l *Link) greet(raw net.Conn, to string, purpose Purpose) (net.Conn, Identi
 		}
 		secured = t
 	}
-	f := l.self.frame()
-	f.To, f.Purpose = to, purpose
+	self := l.identity()
+	f := self.frame()
+	f.To, f.ToID, f.Purpose = call.Name, call.RaftID, call.Purpose
 	if err := writeFrame(secured, f); err != nil {
 		return nil, Identity{}, tlsError(err)
 	}
@@ -95,8 +108,12 @@ func (l *Link) greet(raw net.Conn, to string, purpose Purpose) (net.Conn, Identi
 		return nil, Identity{}, err
 	}
 	// An honest listener has refused already; do not rely on it (SAFETY.md, S2).
-	if id.Cluster != l.self.Cluster || to != "" && id.Name != to || answer.Oldest > Version {
+	if id.Cluster != self.Cluster || call.Name != "" && id.Name != call.Name || answer.Oldest > Version {
 		return nil, Identity{}, fmt.Errorf("%w: it answered as %q of cluster %q", ErrNotKith, clip(id.Name), clip(id.Cluster))
+	}
+	if call.Purpose.agreed() && (self.ClusterID == "" || id.ClusterID != self.ClusterID || id.RaftID != call.RaftID) {
+		return nil, Identity{}, fmt.Errorf("%w: it answered as member %d of cluster %q, asked for %d of %q",
+			ErrNotKith, id.RaftID, id.ClusterID, call.RaftID, self.ClusterID)
 	}
 	if id.Name == "" || !id.Addr.IsValid() {
 		return nil, Identity{}, fmt.Errorf("%w: its welcome lacks a name or an address", ErrNotKith)

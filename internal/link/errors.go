@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // What can be wrong between two nodes that do reach one another. They come
@@ -48,6 +49,14 @@ const (
 	CodeHello Code = "hello"
 	// CodePurpose: the node called does not serve the purpose (yet).
 	CodePurpose Code = "purpose"
+	// CodeUnborn: the node called belongs to no cluster yet.
+	CodeUnborn Code = "unborn"
+	// CodeForeign: the node called belongs to another cluster than the caller,
+	// or the caller to none.
+	CodeForeign Code = "foreign"
+	// CodeStaleID: the node called has another Raft ID than the one asked for, or
+	// the caller's is not one that it could have.
+	CodeStaleID Code = "stale-id"
 )
 
 // Refusal is an answer of "no" to a handshake, by a node that understood it. It
@@ -101,3 +110,13 @@ func (e *PeerError) Cause() string {
 
 // Unwrap returns the cause.
 func (e *PeerError) Unwrap() error { return e.Err }
+
+// Refused reports whether err says that a TCP dial was refused: the host is there,
+// and no process listens at that port. It sees through all wrapping. A dial of a name that
+// has several addresses tells about the first only.
+//
+// It is false on systems whose error for this differs from Unix's.
+func Refused(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial" && (op.Net == "tcp" || op.Net == "tcp4" || op.Net == "tcp6") && errors.Is(op.Err, syscall.ECONNREFUSED)
+}

@@ -35,7 +35,25 @@ const (
 	Probe Purpose = "probe"
 	// Gossip carries one memberlist stream.
 	Gossip Purpose = "gossip"
+	// Found carries one question about the cluster's birth and its answer; see
+	// [Link.Ask]. With Probe and Gossip it is all that a node serves before it
+	// belongs to a cluster (SAFETY.md, S1).
+	Found Purpose = "found"
+	// Raft carries frames from the dialler to the listener, for as long as both
+	// live.
+	Raft Purpose = "raft"
+	// Snapshot carries one snapshot in frames from the dialler to the listener,
+	// which answers at the end.
+	Snapshot Purpose = "snapshot"
 )
+
+// agreed reports whether a connection belongs to the agreement: both sides then
+// must be members of the same cluster, and mean one another (SAFETY.md, S2).
+func (p Purpose) agreed() bool { return p == Raft || p == Snapshot }
+
+func (p Purpose) known() bool {
+	return p == Probe || p == Gossip || p == Found || p.agreed()
+}
 
 // Identity is what a node says of itself in a handshake.
 type Identity struct {
@@ -44,6 +62,10 @@ type Identity struct {
 	Incarnation uint64
 	// Addr is the control address it advertises.
 	Addr netip.AddrPort
+	// ClusterID and RaftID are what the agreement knows it by: 32 hexadecimal
+	// digits and a number above 0. Until it belongs to a cluster, "" and 0.
+	ClusterID string
+	RaftID    uint64
 }
 
 // Hello is the dialler's half of a handshake.
@@ -52,9 +74,14 @@ type Hello struct {
 	// To is the name the dialler expects to meet, "" for anybody. With the name
 	// and cluster of the Identity it is what lets both sides drop what is not
 	// meant for them (SAFETY.md, S2).
-	To      string
+	To string
+	// ToID is the Raft ID that the dialler expects to meet, 0 for any or none.
+	ToID    uint64
 	Purpose Purpose
 }
+
+// Route returns what each frame that the dialler sends carries.
+func (h Hello) Route() Route { return Route{Tag: TagOf(h.ClusterID), From: h.RaftID, To: h.ToID} }
 
 // frame is the JSON of a hello, a welcome or a refusal. Absent fields mean
 // their zero value; unknown ones are ignored, for later releases to use.
@@ -65,7 +92,10 @@ type frame struct {
 	Name        string         `json:"name"`
 	Incarnation string         `json:"incarnation,omitempty"`
 	Addr        netip.AddrPort `json:"addr,omitzero"`
+	ClusterID   string         `json:"cluster_id,omitempty"`
+	RaftID      uint64         `json:"raft_id,omitempty"`
 	To          string         `json:"to,omitempty"`
+	ToID        uint64         `json:"to_raft_id,omitempty"`
 	Purpose     Purpose        `json:"for,omitempty"`
 	Refused     *Refusal       `json:"refused,omitempty"`
 }
@@ -78,6 +108,8 @@ func (id Identity) frame() frame {
 		Name:        id.Name,
 		Incarnation: strconv.FormatUint(id.Incarnation, 16),
 		Addr:        id.Addr,
+		ClusterID:   id.ClusterID,
+		RaftID:      id.RaftID,
 	}
 }
 
@@ -87,7 +119,10 @@ func (f frame) identity() (Identity, error) {
 			return Identity{}, fmt.Errorf("%w: its name or zone %q is too long or not printable", ErrNotKith, clip(text))
 		}
 	}
-	id := Identity{Cluster: f.Cluster, Name: f.Name, Addr: f.Addr}
+	if f.ClusterID != "" && !validClusterID(f.ClusterID) {
+		return Identity{}, fmt.Errorf("%w: its cluster ID %q is not 32 hexadecimal digits", ErrNotKith, clip(f.ClusterID))
+	}
+	id := Identity{Cluster: f.Cluster, Name: f.Name, Addr: f.Addr, ClusterID: f.ClusterID, RaftID: f.RaftID}
 	if f.Incarnation != "" {
 		n, err := strconv.ParseUint(f.Incarnation, 16, 64)
 		if err != nil {
@@ -96,6 +131,10 @@ func (f frame) identity() (Identity, error) {
 		id.Incarnation = n
 	}
 	return id, nil
+}
+
+func validClusterID(id string) bool {
+	return len(id) == 32 && strings.Trim(id, "0123456789abcdef") == ""
 }
 
 // clip keeps a stranger's text short and printable in our errors and logs:

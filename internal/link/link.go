@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kith-go/kith/internal/secret"
@@ -59,7 +60,8 @@ type Config struct {
 	// refuse it. It may block for as long as a handshake may take; ctx ends
 	// with the link.
 	Admit func(ctx context.Context, h Hello) *Refusal
-	// OnStream receives accepted Gossip connections; it owns conn.
+	// OnStream receives accepted connections of all purposes but Probe; it owns
+	// conn. The link's Close waits for it, having closed conn.
 	OnStream func(conn net.Conn, h Hello)
 	// OnPacket receives datagrams; it owns b.
 	OnPacket func(b []byte, from netip.AddrPort, at time.Time)
@@ -70,7 +72,8 @@ type Config struct {
 // Link is an open control port. Its methods are safe for concurrent use.
 type Link struct {
 	cfg     Config
-	self    Identity
+	self    Identity // but for what bound holds
+	bound   atomic.Pointer[binding]
 	server  *tls.Config // nil without a key
 	client  *tls.Config
 	tcp     net.Listener
@@ -86,6 +89,29 @@ type Link struct {
 	mu    sync.Mutex // guards the fields below
 	conns map[net.Conn]struct{}
 	hosts map[netip.Addr]int // accepted handshakes under way, by remote address
+}
+
+// binding is what the agreement knows a node by.
+type binding struct {
+	clusterID string
+	raftID    uint64
+}
+
+// Bind tells the link which member of which cluster this node is: a cluster ID of
+// 32 hexadecimal digits and a Raft ID. From now on hellos and welcomes say so, and
+// connections of members are served, if they are meant for this one. Until then
+// they are refused with CodeUnborn.
+func (l *Link) Bind(clusterID string, raftID uint64) {
+	l.bound.Store(&binding{clusterID, raftID})
+}
+
+// identity returns what this node says of itself at the moment.
+func (l *Link) identity() Identity {
+	id := l.self
+	if b := l.bound.Load(); b != nil {
+		id.ClusterID, id.RaftID = b.clusterID, b.raftID
+	}
+	return id
 }
 
 // Listen opens the control port and starts to serve it. ctx bounds the opening

@@ -50,12 +50,12 @@ func TestHandshake(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, _ := open(t, "alpha", edit)
 			b, packets := open(t, "bravo", edit)
-			conn, id, err := a.Dial(t.Context(), "bravo", b.Addr().String(), Gossip)
+			conn, id, err := a.Dial(t.Context(), Call{Name: "bravo", Addr: b.Addr().String(), Purpose: Gossip})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			if want := (Identity{"test", "bravo", 7, b.Addr()}); id != want {
+			if want := (Identity{Cluster: "test", Name: "bravo", Incarnation: 7, Addr: b.Addr()}); id != want {
 				t.Errorf("it said %+v, want %+v", id, want)
 			}
 			if _, err := conn.Write([]byte("hello")); err != nil {
@@ -65,7 +65,7 @@ func TestHandshake(t *testing.T) {
 			if _, err := io.ReadFull(conn, got); err != nil || string(got) != "hello" {
 				t.Errorf("echo %q, %v", got, err)
 			}
-			if _, id, err = a.Dial(t.Context(), "", b.Addr().String(), Probe); err != nil || id.Name != "bravo" {
+			if _, id, err = a.Dial(t.Context(), Call{Addr: b.Addr().String(), Purpose: Probe}); err != nil || id.Name != "bravo" {
 				t.Errorf("probe: %+v, %v", id, err)
 			}
 			if err := a.WritePacket([]byte("ping"), b.Addr()); err != nil {
@@ -98,7 +98,7 @@ func TestDialRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, _ := open(t, "alpha", tc.us)
 			b, _ := open(t, "bravo", tc.them)
-			_, _, err := a.Dial(t.Context(), tc.to, b.Addr().String(), Gossip)
+			_, _, err := a.Dial(t.Context(), Call{Name: tc.to, Addr: b.Addr().String(), Purpose: Gossip})
 			if tc.want != nil && !errors.Is(err, tc.want) {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}
@@ -120,7 +120,7 @@ func TestUnknownPurposeAndFutureVersion(t *testing.T) {
 	b, _ := open(t, "bravo", nil)
 	me := Identity{Cluster: "test", Name: "alpha", Addr: b.Addr()}.frame()
 	for want, f := range map[Code]frame{
-		CodePurpose: {Version: 1, Cluster: me.Cluster, Name: me.Name, Addr: me.Addr, Purpose: "raft"},
+		CodePurpose: {Version: 1, Cluster: me.Cluster, Name: me.Name, Addr: me.Addr, Purpose: "sorcery"},
 		CodeVersion: {Version: 9, Oldest: 8, Cluster: me.Cluster, Name: me.Name, Addr: me.Addr, Purpose: Probe},
 	} {
 		conn := dialRaw(t, b)
@@ -179,7 +179,7 @@ func TestGarbage(t *testing.T) {
 				}
 			}
 			a, _ := open(t, "alpha", withKey(key))
-			if _, _, err := a.Dial(t.Context(), "bravo", b.Addr().String(), Probe); err != nil {
+			if _, _, err := a.Dial(t.Context(), Call{Name: "bravo", Addr: b.Addr().String(), Purpose: Probe}); err != nil {
 				t.Errorf("after the garbage: %v", err)
 			}
 			if !strings.Contains(logged.String(), "refused a connection") {
@@ -228,7 +228,7 @@ func TestDialStrangers(t *testing.T) {
 				io.WriteString(conn, answer)
 			}()
 			a, _ := open(t, "alpha", withKey(key))
-			_, _, err = a.Dial(t.Context(), "bravo", stranger.Addr().String(), Gossip)
+			_, _, err = a.Dial(t.Context(), Call{Name: "bravo", Addr: stranger.Addr().String(), Purpose: Gossip})
 			if p, ok := errors.AsType[*PeerError](err); !ok || p.Name != "bravo" {
 				t.Errorf("%s, %s: %v, want a PeerError", name, mode, err)
 			}
@@ -249,12 +249,12 @@ func TestDialEndsWithContext(t *testing.T) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(10*time.Millisecond, func() { cancel(cause) })
-	if _, _, err := a.Dial(ctx, "bravo", mute.Addr().String(), Gossip); !errors.Is(err, cause) {
+	if _, _, err := a.Dial(ctx, Call{Name: "bravo", Addr: mute.Addr().String(), Purpose: Gossip}); !errors.Is(err, cause) {
 		t.Errorf("got %v, want the context's cause", err)
 	}
 	// And with the link.
 	time.AfterFunc(10*time.Millisecond, func() { a.Close() })
-	if _, _, err := a.Dial(t.Context(), "bravo", mute.Addr().String(), Gossip); !errors.Is(err, ErrClosed) {
+	if _, _, err := a.Dial(t.Context(), Call{Name: "bravo", Addr: mute.Addr().String(), Purpose: Gossip}); !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v, want ErrClosed", err)
 	}
 }
@@ -262,7 +262,7 @@ func TestDialEndsWithContext(t *testing.T) {
 func TestCloseEndsConnections(t *testing.T) {
 	a, _ := open(t, "alpha", nil)
 	b, _ := open(t, "bravo", nil)
-	conn, _, err := a.Dial(t.Context(), "bravo", b.Addr().String(), Gossip)
+	conn, _, err := a.Dial(t.Context(), Call{Name: "bravo", Addr: b.Addr().String(), Purpose: Gossip})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func TestCloseEndsConnections(t *testing.T) {
 			t.Errorf("%s: still open", name)
 		}
 	}
-	if _, _, err := b.Dial(t.Context(), "", a.Addr().String(), Probe); !errors.Is(err, ErrClosed) {
+	if _, _, err := b.Dial(t.Context(), Call{Addr: a.Addr().String(), Purpose: Probe}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Dial after Close: %v", err)
 	}
 	if _, err := net.Dial("tcp", b.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -301,7 +301,7 @@ func TestPortInUse(t *testing.T) {
 
 func FuzzReadFrame(f *testing.F) {
 	var good bytes.Buffer
-	writeFrame(&good, Identity{"kith", "alpha", 42, netip.MustParseAddrPort("[::1]:8318")}.frame())
+	writeFrame(&good, Identity{Cluster: "kith", Name: "alpha", Incarnation: 42, Addr: netip.MustParseAddrPort("[::1]:8318")}.frame())
 	f.Add(good.Bytes())
 	f.Add([]byte("KITH\xff\xff"))
 	f.Add([]byte("KITH\x00\x02{}"))

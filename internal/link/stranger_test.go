@@ -49,8 +49,8 @@ func answering(t *testing.T, f frame) string {
 // (SAFETY.md, S2), whatever the listener let pass.
 func TestDiallerChecksWelcome(t *testing.T) {
 	a, _ := open(t, "alpha", nil)
-	good := Identity{"test", "bravo", 7, netip.MustParseAddrPort("10.0.0.2:1")}
-	if _, _, err := a.Dial(t.Context(), "bravo", answering(t, good.frame()), Probe); err != nil {
+	good := Identity{Cluster: "test", Name: "bravo", Incarnation: 7, Addr: netip.MustParseAddrPort("10.0.0.2:1")}
+	if _, _, err := a.Dial(t.Context(), Call{Name: "bravo", Addr: answering(t, good.frame()), Purpose: Probe}); err != nil {
 		t.Fatalf("an honest welcome: %v", err)
 	}
 	for name, edit := range map[string]func(*frame){
@@ -62,13 +62,13 @@ func TestDiallerChecksWelcome(t *testing.T) {
 	} {
 		f := good.frame()
 		edit(&f)
-		if _, _, err := a.Dial(t.Context(), "bravo", answering(t, f), Probe); !errors.Is(err, ErrNotKith) {
+		if _, _, err := a.Dial(t.Context(), Call{Name: "bravo", Addr: answering(t, f), Purpose: Probe}); !errors.Is(err, ErrNotKith) {
 			t.Errorf("%s: %v, want ErrNotKith", name, err)
 		}
 	}
 	nobody := good
 	nobody.Name = ""
-	if _, _, err := a.Dial(t.Context(), "", answering(t, nobody.frame()), Probe); !errors.Is(err, ErrNotKith) {
+	if _, _, err := a.Dial(t.Context(), Call{Addr: answering(t, nobody.frame()), Purpose: Probe}); !errors.Is(err, ErrNotKith) {
 		t.Errorf("no name: %v, want ErrNotKith", err)
 	}
 }
@@ -79,7 +79,7 @@ func TestStrangersTextIsPrintable(t *testing.T) {
 	const nasty = "a\n\x1b[2J\u202e\u0085b"
 	a, _ := open(t, "alpha", nil)
 	refused := frame{Version: 1, Refused: &Refusal{Code: nasty, Text: nasty, Name: nasty}}
-	_, _, dialErr := a.Dial(t.Context(), "bravo", answering(t, refused), Probe)
+	_, _, dialErr := a.Dial(t.Context(), Call{Name: "bravo", Addr: answering(t, refused), Purpose: Probe})
 	r, ok := errors.AsType[*Refusal](dialErr)
 	if !ok {
 		t.Fatalf("got %v, want a refusal", dialErr)
@@ -136,7 +136,7 @@ func TestForeignTLS(t *testing.T) {
 			web.StartTLS()
 			defer web.Close()
 			a, _ := open(t, "alpha", withKey(secret.NewKey()))
-			_, _, err := a.Dial(t.Context(), "bravo", web.Listener.Addr().String(), Probe)
+			_, _, err := a.Dial(t.Context(), Call{Name: "bravo", Addr: web.Listener.Addr().String(), Purpose: Probe})
 			if !errors.Is(err, ErrForeignTLS) || errors.Is(err, ErrWrongKey) {
 				t.Errorf("got %v, want ErrForeignTLS", err)
 			}
@@ -150,7 +150,7 @@ func TestProbesLeaveNothing(t *testing.T) {
 	a, _ := open(t, "alpha", withKey(key))
 	b, _ := open(t, "bravo", withKey(key))
 	for range 100 {
-		if _, _, err := a.Dial(t.Context(), "bravo", b.Addr().String(), Probe); err != nil {
+		if _, _, err := a.Dial(t.Context(), Call{Name: "bravo", Addr: b.Addr().String(), Purpose: Probe}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,7 +21,7 @@ func (System) ListenPacket(ctx context.Context, address string) (net.PacketConn,
 
 // Dial opens a TCP connection, resolving names.
 func (System) Dial(ctx context.Context, address string) (net.Conn, error) {
-	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	return (&net.Dialer{Control: tune}).DialContext(ctx, "tcp", address)
 }
 
 // Resolve returns the addresses of a host name or IP literal.

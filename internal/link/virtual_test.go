@@ -54,7 +54,7 @@ func TestSilentStrangers(t *testing.T) {
 		if len(open) < 128 {
 			t.Fatalf("only %d strangers got in; the test needs a full hall", len(open))
 		}
-		if _, _, err := alpha.Dial(t.Context(), "bravo", "10.0.0.2:8000", link.Probe); err != nil {
+		if _, _, err := alpha.Dial(t.Context(), link.Call{Name: "bravo", Addr: "10.0.0.2:8000", Purpose: link.Probe}); err != nil {
 			t.Errorf("after %d silent strangers: %v", len(open), err)
 		}
 		if took := time.Since(start); took > 2500*time.Millisecond { // 200 strangers are two halls full
@@ -93,7 +93,7 @@ func TestOneHostFillsNothing(t *testing.T) {
 			open = append(open, conn)
 			synctest.Wait() // or the network's backlog overflows
 		}
-		if _, _, err := alpha.Dial(t.Context(), "bravo", "10.0.0.2:8000", link.Probe); err != nil {
+		if _, _, err := alpha.Dial(t.Context(), link.Call{Name: "bravo", Addr: "10.0.0.2:8000", Purpose: link.Probe}); err != nil {
 			t.Errorf("beside 140 strangers of one address: %v", err)
 		}
 		if took := time.Since(start); took > 100*time.Millisecond {
@@ -135,7 +135,7 @@ func TestDialIntoSilence(t *testing.T) {
 		for what, from := range map[string][2]netip.Addr{"there": {alphaAddr, bravoAddr}, "back": {bravoAddr, alphaAddr}} {
 			n.Cut(from[0], from[1])
 			start := time.Now()
-			_, _, err := alpha.Dial(t.Context(), "bravo", "10.0.0.2:8000", link.Gossip)
+			_, _, err := alpha.Dial(t.Context(), link.Call{Name: "bravo", Addr: "10.0.0.2:8000", Purpose: link.Gossip})
 			if took := time.Since(start); err == nil || took != 5*time.Second {
 				t.Errorf("cut on the way %s: %v after %v; want an error after 5 s", what, err, took)
 			}
@@ -144,7 +144,7 @@ func TestDialIntoSilence(t *testing.T) {
 			}
 			n.Heal()
 		}
-		if _, _, err := alpha.Dial(t.Context(), "bravo", "10.0.0.2:8000", link.Probe); err != nil {
+		if _, _, err := alpha.Dial(t.Context(), link.Call{Name: "bravo", Addr: "10.0.0.2:8000", Purpose: link.Probe}); err != nil {
 			t.Errorf("after healing: %v", err)
 		}
 	})
@@ -160,7 +160,7 @@ func TestAcceptedStreamsHaveNoDeadline(t *testing.T) {
 		defer alpha.Close()
 		defer bravo.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		conn, _, err := alpha.Dial(ctx, "bravo", "10.0.0.2:8000", link.Gossip)
+		conn, _, err := alpha.Dial(ctx, link.Call{Name: "bravo", Addr: "10.0.0.2:8000", Purpose: link.Gossip})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,106 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+// frameWriter writes a pipe's frames to one connection, small ones together.
+type frameWriter struct {
+	pipe *Pipe
+	conn net.Conn
+	buf  []byte // encoded, not yet written; its capacity is never exceeded
+	// held counts the frames that end in buf, and what they occupied in the queue.
+	held, heldBytes, heldSpace int
+}
+
+// write writes all frames of b, and lets go of each body as soon as it is gone. It
+// reports how many frames were written.
+func (w *frameWriter) write(b *batch) (written int, err error) {
+	parts := b.parts
+	for i, f := range b.frames {
+		if cap(w.buf)-len(w.buf) < maxHeadSize {
+			if err := w.flush(); err != nil {
+				return i - w.held, err
+			}
+		}
+		w.buf = appendHead(w.buf, w.pipe.cfg.Route, f.kind, f.size)
+		for j, part := range parts[:f.parts] {
+			if err := w.writePart(part); err != nil {
+				return i - w.held, err
+			}
+			parts[j] = nil
+		}
+		parts = parts[f.parts:]
+		w.held++
+		w.heldBytes += f.size
+		w.heldSpace += f.space()
+	}
+	if err := w.flush(); err != nil {
+		return len(b.frames) - w.held, err
+	}
+	return len(b.frames), nil
+}
+
+// writePart copies what fits into the buffer. What does not is written from where
+// it is, unless it is so small that the copy costs less than the system call.
+func (w *frameWriter) writePart(part []byte) error {
+	if len(part) > cap(w.buf)-len(w.buf) {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	if len(part) <= cap(w.buf)-len(w.buf) {
+		w.buf = append(w.buf, part...)
+		return nil
+	}
+	for len(part) > 0 {
+		piece := part[:min(len(part), writePiece)]
+		if err := w.send(piece); err != nil {
+			return err
+		}
+		part = part[len(piece):]
+	}
+	return nil
+}
+
+// flush writes the buffer, and makes room in the queue for what it held.
+func (w *frameWriter) flush() error {
+	if len(w.buf) > 0 {
+		if err := w.send(w.buf); err != nil {
+			return err
+		}
+	}
+	w.buf = w.buf[:0]
+	w.pipe.wrote(w.held, w.heldBytes, w.heldSpace)
+	w.held, w.heldBytes, w.heldSpace = 0, 0, 0
+	return nil
+}
+
+func (w *frameWriter) send(b []byte) error {
+	w.conn.SetWriteDeadline(time.Now().Add(stuck))
+	_, err := w.conn.Write(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("link: the other side took nothing for %v: %w", stuck, err)
+	}
+	return err
+}
+
+// wrote accounts for frames that are gone.
+func (p *Pipe) wrote(frames, bytes, space int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.Frames += uint64(frames)
+	p.stats.Bytes += uint64(bytes)
+	p.stats.Queued -= space
+}
+
+// frameOverhead is what a queued frame occupies beside its body, and written ones
+// carry, roughly.
+const frameOverhead = 64
+
+// space is what the frame occupies in the queue.
+func (f queued) space() int { return f.size + frameOverhead }
