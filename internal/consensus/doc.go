@@ -1,0 +1,53 @@
+// Package consensus drives etcd's Raft core: it gives it a log on disk, links to
+// other members, and the state machine, and gives the rest of kith a few calls:
+// [Replica.Propose], [Replica.Barrier], [Replica.View], [Replica.Session].
+//
+// # One goroutine
+//
+// The loop alone touches raft, the log and, for writing, the machine. Everybody
+// else leaves work in its inbox and rings a bell. Each turn takes all that has come
+// in: so proposals that arrive while the disk works become one entry of the log,
+// one write with one fdatasync, one frame to each follower. There is no timer that
+// waits for more.
+//
+// A turn handles what raft asks for in this order: a leader's appends and
+// heartbeats go out; log and hard state are written, and synced where votes or
+// entries are at stake (S4); everything else goes out; committed entries are
+// applied and their callers answered; reads whose index is reached are let go.
+//
+// # Proposals
+//
+// A command is numbered by the node that proposes it and stays in its book until
+// this node has applied it: the answer is what the local machine says. Whenever the
+// leader changes, a connection to it is made anew, or a second passes, it is sent
+// again; the machine's window makes sure that it counts once (S8). Raft's own
+// forwarding is off (S7): nodes send batches to the leader, which puts the batches
+// of all nodes into entries and adds what only a leader may tell: its term, agreed
+// time, sessions whose time is up.
+//
+// # Reads
+//
+// A linearizable read waits for an index which the leader had committed after the
+// read came, confirmed by a round to a majority (ReadIndex, Ongaro's thesis, 6.4),
+// and until this machine has applied it. All reads that come while a round is
+// under way share the next one (S10).
+//
+// # Sessions
+//
+// Leases are not in the log. The leader keeps deadlines by its own clock, and
+// acknowledges a renewal only after a majority has confirmed that it still leads;
+// the holder counts from when it sent the renewal (S11).
+//
+// # Crashes
+//
+// When a leader's process dies its kernel closes its connections and refuses new
+// ones. Followers that see both forget the leader and campaign in the order of
+// their rank, within milliseconds (S15). Silence waits for raft's election timeout.
+//
+// # Trouble
+//
+// A failed write or sync, a damaged file, an entry that cannot be understood, or a
+// panic in raft halts the replica, not the process: calls fail with
+// outcome.ErrStateLost, and the node's status says why. A full disk only makes it
+// wait.
+package consensus

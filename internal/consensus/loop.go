@@ -1,0 +1,523 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/kith-go/kith/internal/link"
+	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/planted"
+	"github.com/kith-go/kith/internal/state"
+	"github.com/kith-go/kith/internal/wal"
+)
+
+// retryTicks is after how many ticks a command without an answer is sent again.
+const retryTicks = 20
+
+// maxEntry is how many bytes of batches become one entry of the log.
+const maxEntry = 1 << 20
+
+// scratch is memory that the loop uses again in each turn.
+type scratch struct {
+	work    work
+	frames  map[uint64][]byte
+	entries []wal.Entry
+	answers []state.Answer
+	changes []state.Change
+}
+
+// loop is the only goroutine that touches raft, the log and, for writing, the
+// machine. Each turn takes everything that has come in since the last one, so that
+// what arrives while the disk works shares the next write.
+func (r *Replica) loop() {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	r.alarm = time.NewTimer(hold)
+	defer r.alarm.Stop()
+	defer r.stop()
+	defer func() {
+		if p := recover(); p != nil { // raft's, on a state that cannot be
+			r.fail(fmt.Errorf("raft: %v", p))
+		}
+	}()
+	for r.ctx.Err() == nil {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-ticker.C:
+			r.onTick()
+		case <-r.alarm.C:
+		case <-r.inbox.bell:
+		}
+		r.turn()
+	}
+}
+
+// stop ends everybody who waits.
+func (r *Replica) stop() {
+	cause := context.Cause(r.ctx)
+	r.proposals.close(cause)
+	r.reads.close(cause)
+	r.publish()
+}
+
+func (r *Replica) onTick() {
+	r.tick++
+	r.node.Tick()
+	if at, any := r.proposals.oldest(); any && r.tick-at >= retryTicks {
+		r.proposals.again(r.tick - retryTicks)
+	}
+	r.expire()
+	r.publish()
+}
+
+func (r *Replica) turn() {
+	runtime.Gosched() // callers that were just answered come back with more
+	w := r.inbox.take(r.scratch.work)
+	r.scratch.work = w
+	for _, event := range w.events {
+		event()
+	}
+	for _, m := range w.messages {
+		r.step(m)
+	}
+	r.renew(w.renewals)
+	r.offer(w.batches)
+	r.startReads()
+	for r.ctx.Err() == nil && r.node.HasReady() {
+		if err := r.handle(r.node.Ready()); err != nil {
+			r.fail(err)
+			return
+		}
+	}
+	r.release()
+	r.lookAgain()
+}
+
+// hold is for how long what comes next may wait for the entry that is under way. An
+// entry with everything that has come meanwhile beats many small ones: each costs every
+// voter a sync. Where a majority is farther away than this, entries overlap.
+const hold = 5 * time.Millisecond
+
+// mayPropose reports whether this leader may put another entry into the log now.
+func (r *Replica) mayPropose() bool {
+	return r.uncommitted < maxUncommitted && (r.underway == 0 || r.clock()-r.proposedAt >= hold)
+}
+
+// queued reports whether there is something to propose.
+func (r *Replica) queued() bool { return len(r.backlog) > 0 || r.proposals.ready() }
+
+// lookAgain sees to it that what is queued on a leader is proposed: at once if that
+// became possible in this turn, else after the hold.
+func (r *Replica) lookAgain() {
+	switch {
+	case r.lead != r.id || r.uncommitted >= maxUncommitted || !r.queued():
+	case r.underway == 0:
+		r.inbox.wake()
+	default:
+		r.alarm.Reset(max(0, hold-(r.clock()-r.proposedAt)))
+	}
+}
+
+func (r *Replica) step(m *pb.Message) {
+	r.members[m.GetFrom()].heard = r.tick
+	if !r.mayStep(m) {
+		return
+	}
+	if m.GetType() == pb.MsgSnap && !r.snapshots.has(m) {
+		return
+	}
+	if err := r.node.Step(m); err != nil && !errors.Is(err, raft.ErrProposalDropped) {
+		r.log.Debug("raft refused a message", "type", m.GetType(), "from", m.GetFrom(), "error", err)
+	}
+}
+
+// offer brings what nodes want to propose on its way: into the log on the leader,
+// to the leader elsewhere.
+func (r *Replica) offer(batches [][]byte) {
+	if r.lead == raft.None {
+		return // others send theirs again when there is a leader
+	}
+	if r.lead != r.id {
+		r.forward()
+		return
+	}
+	for _, b := range batches {
+		if r.backlogBytes+len(b) > maxUncommitted {
+			break // dropped: its node sends it again
+		}
+		r.backlog = append(r.backlog, b)
+		r.backlogBytes += len(b)
+	}
+	if registration := r.register(); registration != nil {
+		r.backlog = append(r.backlog, registration)
+		r.backlogBytes += len(registration)
+	}
+	for r.mayPropose() && r.queued() {
+		if !r.proposeEntry(r.batches()) {
+			return
+		}
+	}
+}
+
+// forward sends this node's own commands to the leader.
+func (r *Replica) forward() {
+	if registration := r.register(); registration != nil {
+		r.send(r.lead, link.KindPropose, registration)
+	}
+	for {
+		batch := r.proposals.next(r.tick)
+		if batch == nil || !r.send(r.lead, link.KindPropose, batch) {
+			return // not sent: again after the next connection, or in a second
+		}
+	}
+}
+
+// register returns this node's registration as a proposer when it is time to
+// send it, once in a while until it is registered.
+func (r *Replica) register() []byte {
+	if r.registering != 0 && r.tick-r.registering < retryTicks {
+		return nil
+	}
+	batch := r.proposals.registration(r.id)
+	if batch != nil {
+		r.registering = max(r.tick, 1)
+	}
+	return batch
+}
+
+// batches takes what becomes the next entry: this node's commands, then others'.
+// A registration has an entry of its own (S8).
+func (r *Replica) batches() [][]byte {
+	var taken [][]byte
+	size := 0
+	take := func(b []byte) {
+		taken = append(taken, b)
+		size += len(b)
+	}
+	for size < maxEntry {
+		own := r.proposals.next(r.tick)
+		if own == nil {
+			break
+		}
+		take(own)
+	}
+	n := 0
+	for ; n < len(r.backlog); n++ {
+		b := r.backlog[n]
+		alone := isRegistration(b)
+		if len(taken) > 0 && (alone || size+len(b) > maxEntry) {
+			break
+		}
+		take(b)
+		r.backlogBytes -= len(b)
+		if alone {
+			n++
+			break
+		}
+	}
+	r.backlog = append(r.backlog[:0], r.backlog[n:]...)
+	return taken
+}
+
+// isRegistration tells from the first bytes: a proposer registers before it has
+// a number.
+func isRegistration(batch []byte) bool {
+	return len(batch) == 0 || batch[0] != 1<<3
+}
+
+// proposeEntry puts batches into the log as one entry, with the time and the ends
+// of sessions that only a leader may tell (S7). It reports whether raft took it.
+func (r *Replica) proposeEntry(batches [][]byte) bool {
+	var now uint64
+	if r.settled {
+		now = r.agreedNow()
+	}
+	size := 64
+	for _, b := range batches {
+		size += len(b) + 8
+	}
+	data := state.AppendEntryHeader(make([]byte, 0, size), r.term, now, r.leases.proposed)
+	for _, b := range batches {
+		data = state.AppendBatch(data, b)
+	}
+	if err := r.node.Propose(data); err != nil {
+		r.log.Debug("raft refused a proposal", "error", err)
+		r.proposals.again(r.tick)
+		return false
+	}
+	r.leases.proposed = r.leases.proposed[:0]
+	r.uncommitted += int64(len(data))
+	r.underway++
+	r.proposedAt = r.clock()
+	return true
+}
+
+// handle does what raft asks for, in the order that keeps promises: the disk
+// before the acknowledgements, the log before the machine.
+func (r *Replica) handle(rd raft.Ready) error {
+	r.follow(rd)
+	early := 0
+	if r.lead == r.id {
+		early = r.sendEarly(rd.Messages)
+	}
+	if err := r.persist(rd); err != nil {
+		return err
+	}
+	r.sendRest(rd.Messages, early > 0)
+	if err := r.apply(rd.CommittedEntries); err != nil {
+		return err
+	}
+	r.confirmed(rd.ReadStates)
+	r.node.Advance(rd)
+	r.release()
+	r.maybeSnapshot()
+	return nil
+}
+
+// follow notes changes of term and leader.
+func (r *Replica) follow(rd raft.Ready) {
+	term, lead := r.term, r.lead
+	if rd.HardState != nil {
+		term = rd.HardState.GetTerm()
+	}
+	if rd.SoftState != nil {
+		lead = rd.SoftState.Lead
+	}
+	if term == r.term && lead == r.lead {
+		return
+	}
+	if lead == raft.None && r.lead != raft.None {
+		r.leaderless = r.tick
+	}
+	r.term, r.lead = term, lead
+	r.settled, r.leases = false, leases{}
+	r.backlog, r.backlogBytes, r.uncommitted = nil, 0, 0
+	r.underway = 0
+	r.registering = 0
+	if lead == raft.None {
+		r.log.Info("no leader", "term", term)
+	} else {
+		r.crash.over()
+		r.log.Info("leader", "term", term, "leader", r.name(lead), "self", lead == r.id)
+		r.proposals.again(r.tick) // S8: whoever was asked before may never answer
+		r.reads.hurry()
+		r.inbox.wake()
+	}
+	r.publish()
+}
+
+// early reports whether a leader may send m before its own disk has what m
+// carries: followers do not mind, and the leader counts itself only once it has
+// written (Ongaro's thesis, 10.2.1).
+func early(m *pb.Message) bool {
+	return m.GetType() == pb.MsgApp || m.GetType() == pb.MsgHeartbeat
+}
+
+func (r *Replica) sendEarly(messages []*pb.Message) (n int) {
+	for _, m := range messages {
+		if early(m) {
+			r.queue(m)
+			n++
+		}
+	}
+	r.flush()
+	return n
+}
+
+func (r *Replica) sendRest(messages []*pb.Message, sentEarly bool) {
+	for _, m := range messages {
+		if sentEarly && early(m) {
+			continue
+		}
+		if m.GetType() == pb.MsgSnap {
+			r.sendSnapshot(m)
+			continue
+		}
+		r.queue(m)
+	}
+	r.flush()
+}
+
+// maxFrame is about how large a frame of messages becomes.
+const maxFrame = 4 << 20
+
+// queue adds m to the frame for its receiver.
+func (r *Replica) queue(m *pb.Message) {
+	if r.scratch.frames == nil {
+		r.scratch.frames = make(map[uint64][]byte)
+	}
+	to := m.GetTo()
+	frame := appendMessage(r.scratch.frames[to], m)
+	if len(frame) > maxFrame {
+		r.sendFrame(to, frame)
+		frame = nil
+	}
+	r.scratch.frames[to] = frame
+}
+
+func (r *Replica) flush() {
+	for to, frame := range r.scratch.frames {
+		if len(frame) > 0 {
+			r.sendFrame(to, frame)
+			r.scratch.frames[to] = nil
+		}
+	}
+}
+
+func (r *Replica) sendFrame(to uint64, frame []byte) {
+	if !r.send(to, link.KindRaft, frame) {
+		r.node.ReportUnreachable(to)
+	}
+}
+
+// persist writes to the log what must be there before anything else happens. Every
+// hard state is written, synced or not (S4).
+func (r *Replica) persist(rd raft.Ready) error {
+	if !raft.IsEmptySnap(rd.Snapshot) {
+		if err := r.install(rd); err != nil {
+			return err
+		}
+	}
+	if rd.HardState != nil {
+		r.store.hard = rd.HardState
+	}
+	if rd.HardState != nil || len(rd.Entries) > 0 {
+		if err := r.write(rd); err != nil {
+			return err
+		}
+	}
+	return r.store.append(rd.Entries)
+}
+
+func (r *Replica) write(rd raft.Ready) error {
+	if r.wal == nil {
+		return nil
+	}
+	entries := r.scratch.entries[:0]
+	for _, e := range rd.Entries {
+		entries = append(entries, wal.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Type: uint8(e.GetType()), Data: e.GetData()})
+	}
+	r.scratch.entries = entries
+	var hard *wal.State
+	if h := rd.HardState; h != nil {
+		hard = &wal.State{Term: h.GetTerm(), Vote: h.GetVote(), Commit: h.GetCommit()}
+		if planted.Bug(planted.ForgetVote) {
+			hard.Vote = 0
+		}
+	}
+	err := r.patiently(func() error { return r.wal.Append(hard, entries, rd.MustSync) })
+	clear(entries)
+	return err
+}
+
+// patiently does something to the log, and again for as long as the disk is full.
+func (r *Replica) patiently(do func() error) error {
+	for {
+		err := do()
+		if !errors.Is(err, wal.ErrNoSpace) {
+			r.trouble = ""
+			return r.poison(err)
+		}
+		if !r.awaitSpace(err) {
+			return outcome.ErrClosed // and nothing of this turn is acknowledged
+		}
+	}
+}
+
+// awaitSpace pauses while the disk is full. Until there is room this node says
+// nothing, and the others go on without it.
+func (r *Replica) awaitSpace(err error) bool {
+	if r.trouble == "" {
+		r.log.Error("no room for the log: this node waits until there is", "error", err)
+	}
+	r.trouble = err.Error()
+	r.publish()
+	pause := time.NewTimer(time.Second)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return true
+	case <-r.ctx.Done():
+		return false
+	}
+}
+
+// apply brings committed entries into the machine and answers their callers.
+func (r *Replica) apply(entries []*pb.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	answers, changes := r.scratch.answers[:0], r.scratch.changes[:0]
+	settles := false
+	err := func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, e := range entries {
+			if e.GetType() != pb.EntryNormal {
+				return fmt.Errorf("entry %d is a configuration change, which this release does not know", e.GetIndex())
+			}
+			out, err := r.machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData())
+			if err != nil {
+				return err
+			}
+			for _, a := range out.Answers {
+				if a.Proposer == r.proposals.proposer || a.Registration != nil && a.Registration.GetMember() == r.id {
+					answers = append(answers, a)
+				}
+			}
+			changes = append(changes, out.Changes...)
+			if e.GetTerm() == r.term {
+				r.uncommitted = max(0, r.uncommitted-int64(len(e.GetData())))
+				settles = true
+				r.underway = max(0, r.underway-1)
+			}
+			r.snapshots.grown += int64(entrySize(e))
+		}
+		return nil
+	}()
+	r.scratch.answers, r.scratch.changes = answers, changes
+	if err != nil {
+		return err
+	}
+	r.applied = entries[len(entries)-1].GetIndex()
+	r.conclude(answers)
+	if len(changes) > 0 {
+		r.cfg.Hub.notify(changes)
+	}
+	if settles && r.lead == r.id && !r.settled {
+		r.settle()
+	}
+	r.sessions.ended(func(id uint64) bool {
+		_, there := r.machine.Session(id)
+		return there
+	})
+	clear(answers)
+	clear(changes)
+	return nil
+}
+
+// conclude hands answers to their callers.
+func (r *Replica) conclude(answers []state.Answer) {
+	if len(answers) == 0 {
+		return
+	}
+	for _, a := range answers {
+		if a.Registration != nil {
+			r.proposals.registered(a.Registration, a.Result)
+			r.registering = 0
+			r.inbox.wake()
+		}
+	}
+	if !r.proposals.answer(answers) {
+		r.log.Error("another process has registered as this node: is its state directory a copy?")
+		r.proposals.unregister()
+		r.inbox.wake()
+	}
+}

@@ -1,0 +1,188 @@
+package consensus
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/kith-go/kith/internal/link"
+	"github.com/kith-go/kith/internal/state"
+	"github.com/kith-go/kith/internal/state/statepb"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+)
+
+// member is another member and the way to it.
+type member struct {
+	*statepb.Member
+	pipe *link.Pipe
+	// incarnation is that of its newest connection to us, heard the tick of its last
+	// message. They belong to the loop.
+	incarnation uint64
+	heard       uint64
+}
+
+// connect begins to connect to all other members.
+func (r *Replica) connect() {
+	for _, m := range r.cfg.Cluster.GetMembers() {
+		if m.GetRaftId() == r.id {
+			continue
+		}
+		other := &member{Member: m}
+		id := m.GetRaftId()
+		other.pipe = link.NewPipe(link.PipeConfig{
+			Dial:   func(ctx context.Context) (net.Conn, error) { return r.cfg.Dial(ctx, m, link.Raft) },
+			Route:  link.Route{Tag: link.TagOf(r.cfg.Cluster.GetId()), From: r.id, To: id},
+			OnUp:   func() { r.inbox.do(func() { r.up(id) }) },
+			OnDown: func(err error) { r.inbox.do(func() { r.down(id, err) }) },
+			Log:    r.log,
+		})
+		r.members[id] = other
+	}
+}
+
+// send puts a frame on its way to another member, or reports that it did not.
+func (r *Replica) send(to uint64, kind link.Kind, body []byte) bool {
+	m := r.members[to]
+	return m != nil && m.pipe.Send(kind, body)
+}
+
+func (r *Replica) up(id uint64) {
+	if id == r.lead {
+		r.proposals.again(r.tick) // what was sent on the old connection may be lost
+	}
+}
+
+func (r *Replica) down(id uint64, err error) {
+	r.node.ReportUnreachable(id)
+	if link.Refused(err) {
+		r.crashed(id, "it refuses connections")
+	} else if id == r.lead {
+		r.probe(id)
+	}
+}
+
+func (r *Replica) name(id uint64) string {
+	for _, m := range r.cfg.Cluster.GetMembers() {
+		if m.GetRaftId() == id {
+			return m.GetName()
+		}
+	}
+	return ""
+}
+
+// Nudge makes the replica try at once to reach the member called name: gossip has
+// just seen it.
+func (r *Replica) Nudge(name string) {
+	for _, m := range r.members {
+		if m.GetName() == name {
+			m.pipe.Nudge()
+		}
+	}
+}
+
+// Serve takes what another member sends on a connection that the control port
+// has accepted for link.Raft or link.Snapshot, and judged by cluster and IDs (S2).
+// It blocks until the connection or the replica ends, and closes conn.
+func (r *Replica) Serve(conn net.Conn, hello link.Hello) {
+	defer conn.Close()
+	stop := context.AfterFunc(r.ctx, func() { conn.Close() })
+	defer stop()
+	from := hello.RaftID
+	if r.members[from] == nil {
+		return
+	}
+	if hello.Purpose == link.Snapshot {
+		r.receiveSnapshot(conn, hello)
+		return
+	}
+	r.inbox.do(func() { r.met(from, hello.Incarnation) })
+	err := r.receive(link.NewFrameReader(conn, hello.Route()), from)
+	if r.ctx.Err() == nil {
+		r.log.Debug("connection ended", "from", r.name(from), "error", err)
+		r.inbox.do(func() {
+			if from == r.lead {
+				r.probe(from)
+			}
+		})
+	}
+}
+
+// met notes a connection from a member; a new incarnation means that the old one
+// is gone.
+func (r *Replica) met(id, incarnation uint64) {
+	m := r.members[id]
+	m.pipe.Nudge()
+	before := m.incarnation
+	m.incarnation = max(before, incarnation)
+	if before != 0 && incarnation > before {
+		r.crashed(id, "it was started anew")
+	}
+}
+
+// receive reads frames until the connection ends. What does not belong here ends
+// it (S2); what was read before is kept.
+func (r *Replica) receive(frames *link.FrameReader, from uint64) error {
+	for {
+		kind, body, err := frames.Read()
+		if err != nil {
+			return err
+		}
+		if err := r.accept(kind, body, from); err != nil {
+			r.log.Warn("a member sent what it should not", "from", r.name(from), "error", err)
+			return err
+		}
+	}
+}
+
+func (r *Replica) accept(kind link.Kind, body []byte, from uint64) error {
+	switch kind {
+	case link.KindRaft:
+		return r.acceptMessages(body, from)
+	case link.KindPropose:
+		return r.acceptBatch(body)
+	case link.KindRenew:
+		session, nonce, err := decodeRenewal(body)
+		if err != nil {
+			return err
+		}
+		n := renewal{from: from, session: session, nonce: nonce, received: r.clock()}
+		r.inbox.put(r.ctx.Done(), len(body), func(w *work) { w.renewals = append(w.renewals, n) })
+		return nil
+	case link.KindRenewed:
+		session, nonce, err := decodeRenewal(body)
+		if err == nil {
+			r.sessions.renewed(session, nonce)
+		}
+		return err
+	}
+	return nil // a later release's, which it sends only where it is not needed
+}
+
+// probeTimeout bounds the question whether a leader is still there.
+const probeTimeout = time.Second
+
+func (r *Replica) acceptMessages(body []byte, from uint64) error {
+	var messages []*pb.Message
+	err := decodeMessages(body, func(m *pb.Message) error {
+		if m.GetFrom() != from || m.GetTo() != r.id {
+			return nil // S2: raft would take it for its own
+		}
+		messages = append(messages, m)
+		return nil
+	})
+	if len(messages) > 0 {
+		r.inbox.put(r.ctx.Done(), len(body), func(w *work) { w.messages = append(w.messages, messages...) })
+	}
+	return err
+}
+
+// acceptBatch takes another node's proposals. They are looked at here, since an
+// entry that cannot be understood would halt every node (S9).
+func (r *Replica) acceptBatch(body []byte) error {
+	if err := state.CheckBatch(body); err != nil {
+		return err
+	}
+	r.inbox.put(r.ctx.Done(), len(body), func(w *work) { w.batches = append(w.batches, body) })
+	return nil
+}
