@@ -74,7 +74,21 @@ func (n *Node) apply(ctx context.Context, list *peers.Peers, path string) error 
 	if diff := n.list.set(list, time.Now()); !diff.Empty() && !first {
 		n.log.Info("the list of peers changed", "path", path, "diff", diff.String())
 	}
-	return nil
+	return n.agree(first)
+}
+
+// agree makes the node part of agreement by the list in force. Once it runs, a list
+// that agreement has no use for changes nothing.
+func (n *Node) agree(first bool) error {
+	n.mu.Lock()
+	dir, name := n.dir, n.run.self.Name
+	n.mu.Unlock()
+	err := n.agreed.begin(dir, name, n.list.get())
+	if err != nil && !first {
+		n.log.Debug("agreement goes on by an earlier list of peers", "error", err)
+		return nil
+	}
+	return err
 }
 
 // comply does the work of apply, whose turn it has.
@@ -187,12 +201,17 @@ func (n *Node) makeDir(name string, peers int) error {
 	if err != nil {
 		return err
 	}
-	if dir != "" {
-		n.log.Info("state directory", "dir", dir)
+	if dir == "" {
+		return nil
 	}
+	lock, err := n.lockDir(dir)
+	if err != nil {
+		return err
+	}
+	n.log.Info("state directory", "dir", dir)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.dir = dir
+	n.dir, n.lock = dir, lock
 	return nil
 }
 
@@ -239,7 +258,7 @@ func (n *Node) gossipAt(ctx context.Context, r *run) error {
 	if !r.key.IsZero() {
 		self.Key = r.key.Gossip()
 	}
-	if err := n.gossip.Start(ctx, control{r.link}, self); err != nil {
+	if err := n.gossip.Start(ctx, control{r.link, n.agreed}, self); err != nil {
 		return fmt.Errorf("kith: %w", err)
 	}
 	return nil
@@ -250,6 +269,7 @@ func (n *Node) settle(r *run) {
 	if r.self.Control() == 0 { // alone, on a port that the system chose
 		r.self.ControlPort = r.link.Addr().Port()
 	}
+	n.agreed.bind(r.link)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.run = r

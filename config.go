@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/secret"
@@ -64,6 +65,17 @@ type Config struct {
 	Network Network
 	// Timing is the pace of failure detection.
 	Timing Timing
+	// SessionTTL is how long the cluster keeps what belongs to this node
+	// (ephemeral keys) after it has fallen silent; DefaultSessionTTL if 0. At least
+	// MinSessionTTL: a session must outlast the elections of a bad day.
+	SessionTTL time.Duration
+	// Founders names those that found the cluster when other listed voters will not
+	// come: at least a majority of the voters, and the same on all of them. Those left
+	// out are let in when they do come. Empty means all voters, as it should be: if a
+	// cluster exists already among those left out, a second one is founded.
+	Founders []string
+
+	snapshotBytes int64 // of log that call for a snapshot; 0: consensus decides
 }
 
 // Timing is the pace of failure detection; see [membership.Timing] for the
@@ -97,6 +109,9 @@ func (c Config) ready() (Config, error) {
 	}
 	if err := c.Timing.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("field Timing: %w", err))
+	}
+	if c.SessionTTL != 0 && (c.SessionTTL < MinSessionTTL || c.SessionTTL > MaxSessionTTL) {
+		errs = append(errs, fmt.Errorf("field SessionTTL: %v is not between %v and %v", c.SessionTTL, MinSessionTTL, MaxSessionTTL))
 	}
 	if c.Key != "" {
 		if _, err := secret.Parse(c.Key); err != nil {
@@ -160,24 +175,12 @@ func (c Config) stateDir(name string, n int) (string, error) {
 	}
 	dir, err := filepath.Abs(dir)
 	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
-	}
-	if err == nil {
-		err = tryWriting(dir)
+		err = c.files().MkdirAll(dir)
 	}
 	if err != nil {
 		return "", fmt.Errorf("kith: state directory: %w; name one that this user may write with Config.Dir (kith agent --dir) or $STATE_DIRECTORY", err)
 	}
 	return dir, nil
-}
-
-// tryWriting finds out now what would be found out too late.
-func tryWriting(dir string) error {
-	f, err := os.CreateTemp(dir, ".writable-")
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 func stateParent(euid int) (string, error) {

@@ -177,6 +177,9 @@ func TestThreeOnLoopback(t *testing.T) {
 	charlie := start(t, kith.Config{Name: "charlie", PID: 3})
 	for _, node := range []*kith.Node{alpha, bravo, charlie} {
 		await(t, node, "all three", alive("alpha", "bravo", "charlie"))
+		if err := node.Ready(t.Context()); err != nil {
+			t.Error(err)
+		}
 		if s := node.Status(); !s.Healthy() || s.Alive != 3 {
 			t.Errorf("%s is not content: %q", node.Name(), s.Problems)
 		}

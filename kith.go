@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
@@ -24,6 +27,8 @@ type Node struct {
 	log    *slog.Logger
 	gossip *membership.Gossip
 	list   *roster
+	agreed *agreement
+	kv     *kv.Store
 
 	ctx    context.Context // ends with the node; the cause tells why
 	cancel context.CancelCauseFunc
@@ -38,11 +43,15 @@ type Node struct {
 	mu   sync.Mutex // guards the fields below
 	run  *run
 	dir  string
+	lock io.Closer     // of dir, nil without one
 	sync *peers.Syncer // nil unless the list comes from a URL
 
 	closeOnce sync.Once
 	closeErr  error
 }
+
+// handOverTimeout bounds how long a leader that leaves looks for a successor.
+const handOverTimeout = 2 * time.Second
 
 // Start makes this process a replica: it finds the peers file, finds itself in
 // it, opens the control port and looks for the others. With the zero Config and
@@ -70,6 +79,8 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	n.turn <- struct{}{}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.work, n.quit = context.WithCancel(n.ctx)
+	n.agreed = newAgreement(n)
+	n.kv = kv.New(coordinates{n.agreed})
 	if err := n.start(ctx); err != nil {
 		n.end(err)
 		return nil, err
@@ -88,6 +99,7 @@ func (n *Node) start(ctx context.Context) error {
 	n.wg.Go(func() { n.follow(source) })
 	n.wg.Go(n.attend)
 	n.wg.Go(n.announce)
+	n.wg.Go(n.accompany)
 	return nil
 }
 
@@ -151,9 +163,23 @@ func (n *Node) Leave(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.Join(context.Cause(ctx), n.end(ErrClosed))
 	}
+	n.handOver(ctx)
 	err := n.gossip.Leave(ctx)
 	n.turn <- struct{}{}
 	return errors.Join(closed(err), n.end(ErrClosed))
+}
+
+// handOver lets another voter lead, so that the cluster does not notice.
+func (n *Node) handOver(ctx context.Context) {
+	replica := n.agreed.born()
+	if replica == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	if err := replica.Handover(ctx); err != nil && !errors.Is(err, ErrClosed) {
+		n.log.Warn("leaving without having handed over leadership; the others elect a leader", "error", err)
+	}
 }
 
 // end stops everything in the reverse order of its start.
@@ -165,6 +191,9 @@ func (n *Node) end(cause error) error {
 		n.gossip.Close()
 		if run := n.now(); run != nil {
 			n.closeErr = run.link.Close()
+		}
+		if n.lock != nil {
+			n.closeErr = errors.Join(n.closeErr, n.lock.Close())
 		}
 		n.list.close(ErrClosed)
 		n.cancel(cause)
@@ -213,6 +242,23 @@ func (n *Node) Members() []membership.Member { return n.gossip.Members() }
 // has ended, its last element is ErrClosed.
 func (n *Node) WatchMembers(ctx context.Context) iter.Seq2[membership.View, error] {
 	return own(n.gossip.Watch(ctx))
+}
+
+// KV returns the cluster's keys. Calls wait until the cluster is founded, for as
+// long as their contexts allow; see [Node.Ready].
+func (n *Node) KV() *kv.Store { return n.kv }
+
+// Event returns the event of that name: something that is fired and waited for,
+// agreed like a key and without a value.
+func (n *Node) Event(name string) *kv.Event { return n.kv.Event(name) }
+
+// Ready waits until this node takes part in agreement and has seen all that was
+// acknowledged before the call: until the cluster was founded, has a leader, and
+// this node has caught up. It returns nil then, or why it could not: ErrNotMember
+// and ErrStateLost at once, ErrNoQuorum around ctx's cause when ctx ends first, with
+// the names of those that are waited for, or ErrClosed.
+func (n *Node) Ready(ctx context.Context) error {
+	return outcome.With("waiting for agreement", "", coordinates{n.agreed}.Barrier(ctx), NotDone)
 }
 
 // Broadcast sends a small message to all members by gossip, this node included;

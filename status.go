@@ -42,6 +42,9 @@ type Status struct {
 	Alive, Leaving, Left, Failed, Unreachable int
 	// Missing are the peers of the list that are not alive, sorted by PID.
 	Missing []MissingPeer
+	// Agreement is how the node fares in agreement; nil when it has ended before it
+	// began.
+	Agreement *AgreementStatus
 	// Problems are the reasons not to be content, in words, each with what to
 	// do about it. Empty means healthy.
 	Problems []string
@@ -98,6 +101,7 @@ func (n *Node) Status() Status {
 	for _, m := range members {
 		s.count(m)
 	}
+	s.Agreement = n.agreed.status()
 	s.Problems = n.problems(s, members)
 	return s
 }
@@ -196,6 +200,13 @@ func (n *Node) problems(s Status, members []membership.Member) []string {
 		if m.Unreachable {
 			tell("%s at %s is alive and cannot be reached from here: %s; check the network between the two", m.Name, m.Addr, m.Reason)
 		}
+	}
+	if s.Agreement != nil {
+		view := membership.View{Members: members}
+		found = append(found, s.Agreement.problems(func(name string) membership.Status {
+			m, _ := view.Find(name)
+			return m.Status
+		})...)
 	}
 	return found
 }

@@ -14,17 +14,23 @@ import (
 
 // control lets gossip speak through the control port: it turns the link's words
 // into membership's.
-type control struct{ *link.Link }
+type control struct {
+	*link.Link
+	agreed *agreement
+}
 
 var _ membership.Transport = control{}
 
 func (c control) Dial(ctx context.Context, name, addr string) (net.Conn, error) {
-	conn, _, err := c.Link.Dial(ctx, name, addr, link.Gossip)
+	conn, id, err := c.Link.Dial(ctx, link.Call{Name: name, Addr: addr, Purpose: link.Gossip})
+	if err == nil {
+		c.agreed.met(id)
+	}
 	return conn, explain(err)
 }
 
 func (c control) Probe(ctx context.Context, name, addr string) (membership.Greeting, error) {
-	_, id, err := c.Link.Dial(ctx, name, addr, link.Probe)
+	_, id, err := c.Link.Dial(ctx, link.Call{Name: name, Addr: addr, Purpose: link.Probe})
 	return greeting(id), explain(err)
 }
 
@@ -51,6 +57,9 @@ func explain(err error) error {
 
 // admit asks gossip about a node that presents itself.
 func (n *Node) admit(ctx context.Context, h link.Hello) *link.Refusal {
+	if h.Purpose != link.Gossip && h.Purpose != link.Probe {
+		return nil // members are known by their IDs, and founders by their directories
+	}
 	err := n.gossip.Admit(ctx, greeting(h.Identity))
 	if err == nil {
 		return nil
@@ -67,7 +76,14 @@ func (n *Node) admit(ctx context.Context, h link.Hello) *link.Refusal {
 	return &link.Refusal{Code: link.CodeNamePending, Text: err.Error(), Name: h.Name}
 }
 
-func (n *Node) stream(conn net.Conn, _ link.Hello) { n.gossip.HandleStream(conn) }
+func (n *Node) stream(conn net.Conn, h link.Hello) {
+	n.agreed.met(h.Identity)
+	if h.Purpose != link.Gossip {
+		n.agreementStream(conn, h)
+		return
+	}
+	n.gossip.HandleStream(conn)
+}
 
 func (n *Node) packet(b []byte, from netip.AddrPort, at time.Time) {
 	n.gossip.HandlePacket(b, from, at)

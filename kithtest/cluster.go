@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/internal/disk"
+	"github.com/kith-go/kith/internal/disk/memdisk"
 	"github.com/kith-go/kith/kithtest/memnet"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
@@ -51,9 +53,11 @@ type Cluster struct {
 	patience time.Duration
 	poll     time.Duration
 
-	mu    sync.Mutex // guards the fields below
-	list  *peers.Peers
-	nodes map[string]*kith.Node // those that run, and those that ended by themselves
+	mu      sync.Mutex // guards the fields below
+	list    *peers.Peers
+	disks   map[string]*memdisk.Disk // of virtual nodes
+	crashes uint64                   // power losses so far
+	nodes   map[string]*kith.Node    // those that run, and those that ended by themselves
 }
 
 // Names returns the names that the first n nodes of a cluster have: alpha,
@@ -115,7 +119,7 @@ func Virtual(t *testing.T, n int, opts Options, fn func(t *testing.T, c *Cluster
 }
 
 func newCluster(t testing.TB, opts Options) *Cluster {
-	c := &Cluster{t: t, opts: opts, key: kith.NewKey(), list: &peers.Peers{}, nodes: make(map[string]*kith.Node)}
+	c := &Cluster{t: t, opts: opts, key: kith.NewKey(), list: &peers.Peers{}, disks: make(map[string]*memdisk.Disk), nodes: make(map[string]*kith.Node)}
 	if c.opts.Logger == nil {
 		c.opts.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
@@ -179,12 +183,34 @@ func (c *Cluster) config(name string) kith.Config {
 		Logger: c.opts.Logger.With("node", name),
 	}
 	if c.network != nil {
-		cfg.Network = c.network.Host(c.Addr(name))
+		cfg.Network = machine{c.network.Host(c.Addr(name)), c.Disk(name).Mount()}
 	}
 	if c.opts.Configure != nil {
 		c.opts.Configure(name, &cfg)
 	}
 	return cfg
+}
+
+// machine is what a virtual node runs on: a host of the network, and a disk.
+type machine struct {
+	*memnet.Host
+	files disk.FS
+}
+
+// Files returns the disk; package kith looks for it.
+func (m machine) Files() disk.FS { return m.files }
+
+// Disk returns the disk of a virtual node, for its faults. It is made when it is
+// first asked for.
+func (c *Cluster) Disk(name string) *memdisk.Disk {
+	c.t.Helper()
+	c.Network() // there is one
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.disks[name] == nil {
+		c.disks[name] = memdisk.New()
+	}
+	return c.disks[name]
 }
 
 // TryStart starts the node called name, which must not run, and returns the

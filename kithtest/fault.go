@@ -2,6 +2,7 @@ package kithtest
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,6 +17,7 @@ func (c *Cluster) Kill(name string) {
 	node := c.take(name)
 	if c.network != nil {
 		c.network.Host(c.Addr(name)).Kill() // before it could say a last word
+		c.Disk(name).Kill()                 // or write one
 	}
 	node.Close()
 }
@@ -28,12 +30,18 @@ func (c *Cluster) Leave(name string) {
 	}
 }
 
-// PowerOff ends the node called name as when its machine loses power: silence.
-// Needs a virtual cluster. Restart switches the machine on again.
+// PowerOff ends the node called name as when its machine loses power: silence, and
+// of what it wrote to its disk and did not sync, chance decides what stays, by
+// Options.Seed. Needs a virtual cluster. Restart switches the machine on again.
 func (c *Cluster) PowerOff(name string) {
 	c.t.Helper()
 	node := c.take(name)
 	c.Network().Host(c.Addr(name)).PowerOff()
+	c.mu.Lock()
+	c.crashes++
+	chance := rand.New(rand.NewPCG(c.opts.Seed, c.crashes))
+	c.mu.Unlock()
+	c.Disk(name).Crash(chance)
 	node.Close()
 }
 
@@ -123,4 +131,16 @@ func (c *Cluster) freePorts() (message, control uint16) {
 // unused reports whether no other node of the cluster was given the port.
 func (c *Cluster) unused(port uint16) bool {
 	return !slices.ContainsFunc(c.list.Peers, func(p *peers.Peer) bool { return p.Port == port || p.ControlPort == port })
+}
+
+// Wipe replaces the disk of a virtual node that does not run by an empty one.
+func (c *Cluster) Wipe(name string) {
+	c.t.Helper()
+	c.Addr(name) // there is one of that name
+	if c.node(name) != nil {
+		c.t.Fatalf("kithtest: %s runs; kill it before its disk is wiped", name)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.disks, name)
 }
