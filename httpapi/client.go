@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,23 +9,38 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	dialTimeout  = 5 * time.Second
 	replyTimeout = 10 * time.Second
+	// maxIdle is how many connections stay open for calls to come.
+	maxIdle = 64
 	// maxReply bounds what the client reads of one reply or event.
 	maxReply = 64 << 20
 )
 
 // Client asks the HTTP API of a node. It is safe for concurrent use.
+//
+// The methods for keys mean what those of [kv.Store] do, asked of another process.
+// Their errors tell the outcome, as kith.OutcomeOf has it, and match those of packages
+// kith and kv that the agent had: kith.ErrNoQuorum, kv.ErrTooLarge, a
+// *kv.ConflictError and so on. Beside them there are *[ReplyError] for any other
+// refusal, and *[UnreachableError] when nobody answered; a change is then unknown once
+// it may have been sent. A caller that repeats an unknown one may have it done twice.
+// Without a deadline in the context the agent gives up after eight seconds.
 type Client struct {
 	base  string // scheme://host:port[/path], no slash at the end
 	token string
-	http  *http.Client
+	// http gives up on answers that do not come, patient does not.
+	http, patient *http.Client
+	// stale asks for reads of the agent's own copy of the keys.
+	stale bool
 	// silence is how long a stream may say nothing before it counts as dead.
 	silence time.Duration
 }
@@ -35,6 +51,8 @@ type UnreachableError struct {
 	URL string
 	// Err tells how the attempt failed.
 	Err error
+
+	sent bool // somebody may have got the request
 }
 
 // Error names the address and what to do.
@@ -53,12 +71,21 @@ type ReplyError struct {
 	URL     string
 	Code    int
 	Message string
+	// Err is the error that the node had, as far as it is one that a program can
+	// tell from others: of those of packages kith and kv. Nil otherwise.
+	Err error
+
+	problem problem
+	header  http.Header
 }
 
 // Error names the address, the status and the server's words.
 func (e *ReplyError) Error() string {
 	return fmt.Sprintf("httpapi: %s answered %d %s: %s", e.URL, e.Code, http.StatusText(e.Code), e.Message)
 }
+
+// Unwrap returns e.Err.
+func (e *ReplyError) Unwrap() error { return e.Err }
 
 // ErrStreamEnded is matched by the last error of a stream that the server ended
 // with a word of why.
@@ -83,18 +110,22 @@ func NewClient(base, token string) (*Client, error) {
 		transport = usual.Clone()
 	}
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	transport.MaxIdleConnsPerHost = maxIdle
+	patient := transport.Clone()
 	transport.ResponseHeaderTimeout = replyTimeout
 	return &Client{
-		base:  u,
-		token: token,
-		http: &http.Client{
-			Transport: transport,
-			// The API redirects nowhere, so a redirect is somebody else's, and
-			// the token is none of their business.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		base: u, token: token, http: newHTTPClient(transport), patient: newHTTPClient(patient),
 		silence: 3 * heartbeatEvery,
 	}, nil
+}
+
+func newHTTPClient(transport *http.Transport) *http.Client {
+	return &http.Client{
+		Transport: transport,
+		// The API redirects nowhere, so a redirect is somebody else's, and the token is
+		// none of their business.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 func parseBase(base string) (string, error) {
@@ -130,7 +161,10 @@ func parseBase(base string) (string, error) {
 func (c *Client) URL() string { return c.base }
 
 // Close closes the client's idle connections. The client stays usable.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.patient.CloseIdleConnections()
+}
 
 // Nodes asks who is in the cluster. It fails with an [*UnreachableError] when
 // nobody answers and with a [*ReplyError] when the answer is a refusal.
@@ -155,14 +189,18 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 func (c *Client) get(ctx context.Context, path string, v any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, requestTimeout, fmt.Errorf("no whole answer within %s", requestTimeout))
 	defer cancel()
-	resp, err := c.ask(ctx, path, "application/json")
+	resp, err := c.ask(ctx, call{path: path, accept: "application/json"})
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	return c.decode(ctx, resp, path, v)
+}
+
+// decode reads an answer into v and closes it.
+func (c *Client) decode(ctx context.Context, resp *http.Response, path string, v any) error {
+	body, err := c.read(ctx, resp, path)
 	if err != nil {
-		return fmt.Errorf("httpapi: reading the answer of %s%s: %w", c.base, path, causeOr(ctx, err))
+		return err
 	}
 	if err := json.Unmarshal(body, v); err != nil {
 		return fmt.Errorf("httpapi: %s%s %w: %w", c.base, path, errStranger, err)
@@ -170,39 +208,75 @@ func (c *Client) get(ctx context.Context, path string, v any) error {
 	return nil
 }
 
+// read reads an answer whole and closes it.
+func (c *Client) read(ctx context.Context, resp *http.Response, path string) ([]byte, error) {
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	if err != nil {
+		return nil, fmt.Errorf("httpapi: reading the answer of %s%s: %w", c.base, path, causeOr(ctx, err))
+	}
+	return body, nil
+}
+
+// call is what is asked of the API. The zero method is GET.
+type call struct {
+	method, path string
+	query        url.Values
+	body         []byte
+	accept       string
+	patient      bool // the answer may take as long as the context allows
+}
+
 // ask sends a request and returns an answer with status 200.
-func (c *Client) ask(ctx context.Context, path, accept string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+func (c *Client) ask(ctx context.Context, r call) (*http.Response, error) {
+	address := c.base + r.path
+	if len(r.query) > 0 {
+		address += "?" + r.query.Encode()
+	}
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
+	var body io.Reader
+	if r.body != nil {
+		body = bytes.NewReader(r.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, address, body)
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: %w", err)
 	}
-	req.Header.Set("Accept", accept)
+	if r.accept != "" {
+		req.Header.Set("Accept", r.accept)
+	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	resp, err := c.http.Do(req)
+	doer := c.http
+	if r.patient {
+		doer = c.patient
+	}
+	resp, err := doer.Do(req)
 	if err != nil {
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err // the address is in our own text already
 		}
-		return nil, &UnreachableError{URL: c.base, Err: causeOr(ctx, err)}
+		return nil, &UnreachableError{URL: c.base, Err: causeOr(ctx, err), sent: sent.Load()}
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	return nil, &ReplyError{URL: c.base + path, Code: resp.StatusCode, Message: errorText(resp.Body)}
+	return nil, c.refused(r.path, resp)
 }
 
-// errorText returns what the body of an error reply says.
-func errorText(body io.Reader) string {
-	text, _ := io.ReadAll(io.LimitReader(body, 4<<10))
-	var p problem
-	if json.Unmarshal(text, &p) == nil && p.Error != "" {
-		return p.Error
+// refused returns the error that an answer other than 200 tells.
+func (c *Client) refused(path string, resp *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	e := &ReplyError{URL: c.base + path, Code: resp.StatusCode, header: resp.Header}
+	if json.Unmarshal(text, &e.problem) == nil && e.problem.Error != "" {
+		e.Message, e.Err = e.problem.Error, sentinel(e.problem.Reason)
+	} else {
+		e.Message, _, _ = strings.Cut(strings.TrimSpace(string(text)), "\n")
 	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
-	return line
+	return e
 }
 
 // causeOr returns why ctx ended if it did, else err.

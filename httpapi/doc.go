@@ -19,11 +19,54 @@
 //	GET /peers    the list of peers in force and where it came from: [Peers]
 //	GET /status   how this node fares, and what is wrong in words: [Status]
 //
-// HEAD is answered as GET without the body. Every other method is 405, every
-// other path 404. Replies are JSON and carry a Content-Length; an error is
-// {"error": "…"} with a status of 400 or more. Times are RFC 3339, durations
-// numbers whose name ends in _ms or _s. Names may be added to an object later;
-// none will change its meaning.
+//	GET    /data           the names of the keys, a JSON array; parameters: prefix, limit,
+//	                       after (a name: those behind it); values=true: [Listing]
+//	DELETE /data           deletes all keys, or those with a prefix
+//	GET    /data/{key}     the value, as it is
+//	POST   /data/{key}     writes it, as PUT does; parameters: rev, if-rev, absent, ttl
+//	DELETE /data/{key}     deletes it; parameters: rev, if-rev
+//	GET    /watches/{key}  waits for a change; parameters: rev, timeout
+//	POST   /watches/{key}  fires the event of that name; parameters: rev, if-rev
+//	GET    /watches        with "Accept: text/event-stream" every change of the keys,
+//	                       of one key at /watches/{key}: [KeyChange]; parameters: prefix, after
+//	POST   /txn            a transaction, [Txn], and its result, [TxnResult]
+//
+// HEAD is answered as GET without the body, but for watches. Every other method is
+// 405, every other path 404. Replies are JSON but for values, and carry a
+// Content-Length; an error is {"error": "…"} with a status of 400 or more. Times are
+// RFC 3339, durations numbers whose name ends in _ms or _s. Names may be added to an
+// object later; none will change its meaning.
+//
+// # Keys
+//
+// A key is everything behind the second slash of the path, decoded; so it may hold
+// slashes, encoded or not. Values are raw bytes, at most 1 MiB; where JSON holds one it is
+// a string, or {"base64": "…"} of what is not UTF-8 ([Value]).
+//
+// Replies carry the header X-Revision: of the key that was read, 0 if it is not there,
+// which is a 200 without a body; of the change that was made; or of the state that was
+// listed. A key that is there also tells X-Created-Revision, X-TTL (milliseconds
+// left) and X-Ephemeral; DELETE /data tells X-Deleted. Reads are linearizable;
+// stale=true reads the node's own copy without asking the others.
+//
+// A change can depend on the key's revision: if-rev names the current one, absent=true
+// wants it not to be there. rev is as old clients have it: one more than the current
+// one, and 0 for any. If the condition does not hold, the status is 412 and X-Revision
+// what the key is at. An unknown or misspelt parameter is refused. Durations are
+// milliseconds, or have a unit, as in ttl=30s.
+//
+// Errors about keys are {"error": "…", "reason": "…", "outcome": "…"}. The outcome is "not
+// done", or "unknown" for a change that may still be made; its status is 504, and
+// whoever repeats the request may have it done twice. Otherwise:
+//
+//	400 invalid      412 conflict      413 too large      429 overloaded      507 quota
+//	408 timeout      the time that the client set is up, or its body did not come
+//	503 no quorum, not a member, state lost, session ended, closed; or too many streams
+//
+// A call waits eight seconds for the cluster, or as long as the parameter timeout says,
+// 25 seconds at most; so it is the agent that says who is missing. GET /watches/{key} waits
+// for as long as timeout says, 0 being for ever: while the name is at revision rev; with
+// rev=0 for the next change.
 //
 // # Server-sent events
 //
@@ -35,6 +78,13 @@
 // seconds, so that both sides notice a dead connection. A client that reads too
 // slowly misses changes, which "skipped" counts, never the state; one that does
 // not read at all is cut off.
+//
+// The streams of keys have events named as [KeyChange].Kind. They begin with the keys as
+// they are and "synced", or, with after=REVISION, behind that revision. The last event
+// of a revision has that as its ID, so that a browser that connects again (Last-Event-ID)
+// goes on where it was and never in the middle of a transaction. A client that
+// comes too late for what the cluster remembers gets "resync", and then the keys as they
+// are.
 //
 // # Who may ask
 //

@@ -15,6 +15,7 @@ import (
 	"github.com/kith-go/kith/internal/leak"
 
 	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
@@ -41,6 +42,9 @@ type fakeNode struct {
 	listErr error // why newer content of the list is refused
 	changed chan struct{}
 	watches int // running
+
+	replica *fakeReplica
+	store   *kv.Store
 }
 
 var t0 = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
@@ -75,11 +79,15 @@ func newFake(t *testing.T) *fakeNode {
 		changed: make(chan struct{}),
 	}
 	f.ctx, f.stop = context.WithCancelCause(context.Background())
+	f.replica = newFakeReplica(f.ctx)
+	f.store = kv.New(f.replica)
 	t.Cleanup(func() { f.stop(errFakeClosed) })
 	return f
 }
 
 func (f *fakeNode) Context() context.Context { return f.ctx }
+
+func (f *fakeNode) KV() *kv.Store { return f.store }
 
 func (f *fakeNode) Status() kith.Status {
 	f.mu.Lock()

@@ -10,9 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
@@ -22,6 +25,7 @@ import (
 type Node interface {
 	Context() context.Context
 	Status() kith.Status
+	KV() *kv.Store
 	Peers() *peers.Peers
 	Members() []membership.Member
 	WatchMembers(ctx context.Context) iter.Seq2[membership.View, error]
@@ -45,8 +49,10 @@ type Handler struct {
 	guard  guard
 	log    *slog.Logger
 	routes []route
-	// streams holds a token for each event stream that may run.
-	streams chan struct{}
+	// streams and polls hold a token for each event stream and each long poll under
+	// way; bodies counts the bytes of requests that are kept.
+	streams, polls chan struct{}
+	bodies         atomic.Int64
 	// heartbeat is the pause between comments on a stream, patience how long
 	// one write may take before the reader is given up.
 	heartbeat, patience time.Duration
@@ -54,9 +60,9 @@ type Handler struct {
 	timeout time.Duration
 }
 
-// route is one first segment of a path.
+// route is one first segment of a path: alone, or with everything that follows it.
 type route struct {
-	Path    string   `json:"path"`
+	Path    string   `json:"path"` // "/data", or "/data/{key}" for all that is below
 	Methods []string `json:"methods"`
 	About   string   `json:"about"`
 	serve   func(*Handler, http.ResponseWriter, *http.Request)
@@ -65,9 +71,10 @@ type route struct {
 const (
 	heartbeatEvery = 15 * time.Second
 	writePatience  = 10 * time.Second
-	// maxStreams bounds what idle streams may hold; each costs two goroutines
-	// and the buffers of a connection.
+	// maxStreams and maxPolls bound what idle clients may hold: a stream costs some
+	// goroutines and the buffers of a connection, a poll a little less.
 	maxStreams = 256
+	maxPolls   = 1024
 )
 
 // New returns a handler that answers for node.
@@ -82,22 +89,53 @@ func New(node Node, opts Options) *Handler {
 		log:       log,
 		routes:    routes(),
 		streams:   make(chan struct{}, maxStreams),
+		polls:     make(chan struct{}, maxPolls),
 		heartbeat: heartbeatEvery,
 		patience:  writePatience,
 		timeout:   requestTimeout,
 	}
 }
 
-// routes is the table of the API. A route owns the whole tree below its first
-// segment; those of today have nothing below.
+// routes is the table of the API.
 func routes() []route {
-	read := []string{http.MethodGet, http.MethodHead}
+	const get, head, post, put, del = http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete
+	read := []string{get, head}
 	return []route{
 		{"/", read, "this index", (*Handler).index},
 		{"/nodes", read, "who is in the cluster and who is missing; with Accept: text/event-stream, every change as it happens", (*Handler).nodes},
 		{"/peers", read, "the list of peers in force and where it came from", (*Handler).peers},
 		{"/status", read, "how this node fares, problems in words", (*Handler).status},
+		{"/data", []string{get, head, del}, "the names of the keys; DELETE deletes them all", (*Handler).keys},
+		{"/data/{key}", []string{get, head, post, put, del}, "the value of a key, as it is", (*Handler).key},
+		{"/watches", []string{get}, "with Accept: text/event-stream, every change of the keys", (*Handler).changes},
+		{"/watches/{key}", []string{get, post}, "GET waits for the next change of a key, lock, group or event; POST fires an event", (*Handler).watch},
+		{"/txn", []string{post}, "a transaction: conditions, and what to do", (*Handler).txn},
 	}
+}
+
+// find returns the route for the path of a request.
+func (h *Handler) find(path string) (route, bool) {
+	segment, key := cutPath(path)
+	for _, rt := range h.routes {
+		first, tree := strings.CutSuffix(rt.Path, "/{key}")
+		if tree == (key != "") && first[1:] == segment {
+			return rt, true
+		}
+	}
+	return route{}, false
+}
+
+// cutPath divides a decoded path into its first segment and what follows: a key,
+// which may hold anything, slashes too.
+func cutPath(path string) (segment, key string) {
+	segment, key, _ = strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return segment, key
+}
+
+// keyOf returns the key, or the name, that a request is about.
+func keyOf(r *http.Request) string {
+	_, key := cutPath(r.URL.Path)
+	return key
 }
 
 // ServeHTTP implements [http.Handler].
@@ -110,20 +148,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.write(w)
 		return
 	}
-	segment, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	i := slices.IndexFunc(h.routes, func(rt route) bool { return rt.Path == "/"+segment })
-	if i < 0 || rest != "" {
+	rt, ok := h.find(r.URL.Path)
+	if !ok {
 		h.noRoute(w, r)
 		return
 	}
-	rt := h.routes[i]
 	if !slices.Contains(rt.Methods, r.Method) {
 		header.Set("Allow", strings.Join(rt.Methods, ", "))
 		writeError(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s does not answer %s; use %s", rt.Path, r.Method, strings.Join(rt.Methods, " or ")))
 		return
 	}
 	if ctx := h.node.Context(); ctx.Err() != nil {
-		writeError(w, http.StatusServiceUnavailable, fmt.Sprintf("the node has ended: %v", context.Cause(ctx)))
+		h.fail(w, r, &outcome.Error{Err: fmt.Errorf("%w: %w", kith.ErrClosed, context.Cause(ctx))})
 		return
 	}
 	rt.serve(h, w, r)
@@ -169,14 +205,22 @@ func (h *Handler) reply(w http.ResponseWriter, v any) {
 	writeJSON(w, http.StatusOK, body)
 }
 
+// writeError answers what failed before anything was asked of the node.
 func writeError(w http.ResponseWriter, code int, message string) {
-	// A struct of one string always encodes: invalid UTF-8 is replaced.
-	body, _ := json.Marshal(problem{message})
+	writeProblem(w, code, problem{Error: message})
+}
+
+func writeProblem(w http.ResponseWriter, code int, p problem) {
+	body, _ := json.Marshal(p) // strings always encode: invalid UTF-8 is replaced
 	writeJSON(w, code, body)
 }
 
 func writeJSON(w http.ResponseWriter, code int, body []byte) {
-	body = append(body, '\n')
+	writeBody(w, code, append(body, '\n'))
+}
+
+// writeBody writes what is JSON already.
+func writeBody(w http.ResponseWriter, code int, body []byte) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
@@ -34,30 +36,65 @@ type news struct {
 // streamNodes sends the nodes and every change of them until the client goes
 // away, reads too slowly, or the node or the server ends.
 func (h *Handler) streamNodes(w http.ResponseWriter, r *http.Request) {
+	// Nothing is queued here: a watcher waits until its news is taken, and what
+	// happens meanwhile is bounded and counted where it comes from.
+	feed := make(chan news)
+	var state nodesState
+	tell := func(s *eventStream, n news) error {
+		if n.err != nil {
+			return n.err
+		}
+		name, event := state.take(n, h.node, time.Now())
+		if name == "" {
+			return nil
+		}
+		return s.send(name, event)
+	}
+	serveStream(h, w, r, feed, tell, h.watchMembers, h.watchPeers)
+}
+
+// admit takes a place for a request that may stay for long, or answers that there is
+// none. release gives it back.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request, places chan struct{}, what string) (release func(), ok bool) {
+	if r.ContentLength != 0 { // until it is read, nobody would notice that the client has gone
+		h.fail(w, r, notDone(fmt.Errorf("%w: this takes no body", kv.ErrInvalid)))
+		return nil, false
+	}
 	select {
-	case h.streams <- struct{}{}:
-		defer func() { <-h.streams }()
+	case places <- struct{}{}:
+		return func() { <-places }, true
 	default:
 		w.Header().Set("Retry-After", "10")
-		writeError(w, http.StatusServiceUnavailable, fmt.Sprintf("%d event streams are open already, no more are served", maxStreams))
+		_, p := refusalOf(notDone(fmt.Errorf("%w: %d %s are open already, no more are served", kith.ErrOverloaded, cap(places), what)))
+		writeProblem(w, http.StatusServiceUnavailable, p)
+		return nil, false
+	}
+}
+
+// serveStream answers r with events, until the client goes away or reads too slowly,
+// the node or the server ends, or tell fails. The watchers put what they find into
+// feed, on goroutines of their own, and end with their context; tell sends it.
+func serveStream[T any](h *Handler, w http.ResponseWriter, r *http.Request, feed chan T,
+	tell func(*eventStream, T) error, watchers ...func(context.Context, chan<- T),
+) {
+	release, ok := h.admit(w, r, h.streams, "event streams")
+	if !ok {
 		return
 	}
+	defer release()
 	s := &eventStream{w: w, rc: http.NewResponseController(w), patience: h.patience}
 	if err := s.open(); err != nil {
 		h.log.Debug("http stream cannot be opened", "remote", r.RemoteAddr, "error", err)
 		return
 	}
 	ctx, stop := context.WithCancel(r.Context())
-	var watchers sync.WaitGroup
-	defer watchers.Wait()
+	var running sync.WaitGroup
+	defer running.Wait()
 	defer stop()
-
-	// Nothing is queued here: a watcher waits until its news is taken, and what
-	// happens meanwhile is bounded and counted where it comes from.
-	feed := make(chan news)
-	watchers.Go(func() { h.watchMembers(ctx, feed) })
-	watchers.Go(func() { h.watchPeers(ctx, feed) })
-	err := h.pump(ctx, s, feed)
+	for _, watch := range watchers {
+		running.Go(func() { watch(ctx, feed) })
+	}
+	err := pump(ctx, s, h.heartbeat, feed, tell)
 	switch cause := context.Cause(r.Context()); {
 	case s.broken != nil:
 		h.log.Debug("http stream broke off", "remote", r.RemoteAddr, "error", s.broken)
@@ -68,11 +105,11 @@ func (h *Handler) streamNodes(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// pump turns news into events until one of the watchers or the stream fails.
-func (h *Handler) pump(ctx context.Context, s *eventStream, feed <-chan news) error {
-	beat := time.NewTicker(h.heartbeat)
+// pump turns what comes into events until ctx ends or tell fails. Events are written
+// together while more wait.
+func pump[T any](ctx context.Context, s *eventStream, heartbeat time.Duration, feed <-chan T, tell func(*eventStream, T) error) error {
+	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	var state nodesState
 	for {
 		select {
 		case <-ctx.Done():
@@ -82,14 +119,8 @@ func (h *Handler) pump(ctx context.Context, s *eventStream, feed <-chan news) er
 				return err
 			}
 		case n := <-feed:
-			if n.err != nil {
-				return n.err
-			}
-			name, event := state.take(n, h.node, time.Now())
-			if name == "" {
-				continue
-			}
-			if err := s.send(name, event); err != nil {
+			s.more = len(feed) > 0
+			if err := tell(s, n); err != nil {
 				return err
 			}
 		}
@@ -186,6 +217,7 @@ type eventStream struct {
 	w        http.ResponseWriter
 	rc       *http.ResponseController
 	patience time.Duration
+	more     bool  // what is sent next is followed by more at once
 	broken   error // the first failed write
 }
 
@@ -204,12 +236,18 @@ func (s *eventStream) open() error {
 
 func (s *eventStream) comment(text string) error { return s.write(": " + text + "\n\n") }
 
-func (s *eventStream) send(event string, data any) error {
+func (s *eventStream) send(event string, data any) error { return s.sendAs("", event, data) }
+
+// sendAs sends an event with an ID, from which a client may go on, if it is not empty.
+func (s *eventStream) sendAs(id, event string, data any) error {
 	body, err := json.Marshal(data)
 	if err != nil {
 		return err
 	}
-	return s.write("event: " + event + "\ndata: " + string(body) + "\n\n")
+	if id != "" {
+		id = "id: " + id + "\n"
+	}
+	return s.write(id + "event: " + event + "\ndata: " + string(body) + "\n\n")
 }
 
 // write sends text within the stream's patience: a client that does not read
@@ -219,7 +257,7 @@ func (s *eventStream) write(text string) error {
 		s.broken = err
 		return err
 	}
-	if _, s.broken = s.w.Write([]byte(text)); s.broken == nil {
+	if _, s.broken = io.WriteString(s.w, text); s.broken == nil && !s.more {
 		s.broken = s.rc.Flush()
 	}
 	return s.broken

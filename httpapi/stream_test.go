@@ -328,11 +328,20 @@ func FuzzEventReader(f *testing.F) {
 	f.Add([]byte(": heartbeat\n\nevent: end\ndata: {\"reason\":\"x\"}\n\n"))
 	f.Add([]byte("event: change\ndata: {\"nodes\":\ndata: []}\r\n\r\n"))
 	f.Add([]byte("data\n\n\n:\n"))
+	f.Add([]byte("id: 7\nevent: written\ndata: {\"kind\":\"written\",\"key\":\"a\",\"value\":{\"base64\":\"/w==\"}}\n\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		heard := 0
-		r := &eventReader{r: bufio.NewReaderSize(strings.NewReader(string(data)), 16), heard: func() { heard++ }, limit: maxReply}
-		for {
-			if _, err := r.nodes(); err != nil {
+		read := func() *eventReader {
+			heard = 0
+			return &eventReader{r: bufio.NewReaderSize(strings.NewReader(string(data)), 16), heard: func() { heard++ }, limit: maxReply}
+		}
+		for r := read(); ; {
+			if _, err := nextKnown(r, decodeChange); err != nil {
+				break
+			}
+		}
+		for r := read(); ; {
+			if _, err := nextKnown(r, decodeNodes); err != nil {
 				break
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -19,18 +20,33 @@ import (
 // answered or the connection was lost, [*ReplyError] when the answer was a
 // refusal.
 func (c *Client) WatchNodes(ctx context.Context) iter.Seq2[NodesEvent, error] {
-	return func(yield func(NodesEvent, error) bool) {
+	return follow(ctx, c, "/nodes", nil, decodeNodes)
+}
+
+// decodeNodes knows the events that tell of nodes.
+func decodeNodes(name, data string) (event NodesEvent, known bool, err error) {
+	if name != eventView && name != eventChange {
+		return event, false, nil
+	}
+	return event, true, json.Unmarshal([]byte(data), &event)
+}
+
+// follow streams what decode makes of the events of a route; events that it does not
+// know are skipped. Errors are those of [Client.WatchNodes].
+func follow[T any](ctx context.Context, c *Client, path string, query url.Values, decode func(name, data string) (event T, known bool, err error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		caller := ctx
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		resp, err := c.ask(ctx, "/nodes", "text/event-stream")
+		resp, err := c.ask(ctx, call{path: path, query: query, accept: "text/event-stream"})
 		if err != nil {
-			yield(NodesEvent{}, err)
+			yield(none, err)
 			return
 		}
 		defer resp.Body.Close()
 		if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/event-stream") {
-			yield(NodesEvent{}, fmt.Errorf("httpapi: %s/nodes %w: its answer is %q, not a stream", c.base, errStranger, kind))
+			yield(none, fmt.Errorf("httpapi: %s%s %w: its answer is %q, not a stream", c.base, path, errStranger, kind))
 			return
 		}
 		dead := time.AfterFunc(c.silence, func() {
@@ -39,13 +55,13 @@ func (c *Client) WatchNodes(ctx context.Context) iter.Seq2[NodesEvent, error] {
 		defer dead.Stop()
 		events := &eventReader{r: bufio.NewReader(resp.Body), heard: func() { dead.Reset(c.silence) }, limit: maxReply}
 		for {
-			event, err := events.nodes()
+			event, err := nextKnown(events, decode)
 			switch {
 			case err == nil:
 			case caller.Err() != nil:
 				err = context.Cause(caller)
 			case errors.Is(err, ErrStreamEnded), errors.Is(err, errStranger):
-				err = fmt.Errorf("httpapi: %s/nodes %w", c.base, err)
+				err = fmt.Errorf("httpapi: %s%s %w", c.base, path, err)
 			default:
 				err = &UnreachableError{URL: c.base, Err: fmt.Errorf("the stream broke off: %w", causeOr(ctx, err))}
 			}
@@ -58,34 +74,34 @@ func (c *Client) WatchNodes(ctx context.Context) iter.Seq2[NodesEvent, error] {
 	}
 }
 
+// nextKnown returns the next event that decode knows.
+func nextKnown[T any](events *eventReader, decode func(name, data string) (T, bool, error)) (event T, err error) {
+	for {
+		name, data, err := events.next()
+		if err != nil {
+			return event, err
+		}
+		if name == eventEnd {
+			var end ending
+			json.Unmarshal([]byte(data), &end) // without a reason it has ended all the same
+			return event, fmt.Errorf("%w: %s", ErrStreamEnded, end.Reason)
+		}
+		event, known, err := decode(name, data)
+		if err != nil {
+			return event, fmt.Errorf("%w: %w", errStranger, err)
+		}
+		if known {
+			return event, nil
+		}
+	}
+}
+
 // eventReader decodes server-sent events (WHATWG HTML, section 9.2): fields
 // that the API does not send are skipped.
 type eventReader struct {
 	r     *bufio.Reader
 	heard func() // called for every line
 	limit int    // of bytes in one event
-}
-
-// nodes returns the next event that tells of nodes.
-func (e *eventReader) nodes() (NodesEvent, error) {
-	for {
-		name, data, err := e.next()
-		if err != nil {
-			return NodesEvent{}, err
-		}
-		switch name {
-		case eventView, eventChange:
-			var event NodesEvent
-			if err := json.Unmarshal([]byte(data), &event); err != nil {
-				return NodesEvent{}, fmt.Errorf("%w: %w", errStranger, err)
-			}
-			return event, nil
-		case eventEnd:
-			var end ending
-			json.Unmarshal([]byte(data), &end) // without a reason it has ended all the same
-			return NodesEvent{}, fmt.Errorf("%w: %s", ErrStreamEnded, end.Reason)
-		}
-	}
 }
 
 // next returns the next event, whatever its name.

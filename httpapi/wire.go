@@ -165,6 +165,7 @@ type Status struct {
 	Failed      int                    `json:"failed"`
 	Unreachable int                    `json:"unreachable"`
 	Missing     []Missing              `json:"missing"`
+	Agreement   *Agreement             `json:"agreement,omitempty"`
 }
 
 // orEmpty makes a nil slice an empty one, so that JSON says [] and not null.
@@ -193,6 +194,7 @@ func newStatus(s kith.Status, now time.Time) Status {
 		Sync:  newSync(s.Sync),
 		Alive: s.Alive, Leaving: s.Leaving, Left: s.Left, Failed: s.Failed,
 		Unreachable: s.Unreachable, Missing: missing,
+		Agreement: newAgreement(s.Agreement),
 	}
 }
 
@@ -270,9 +272,12 @@ func newChange(c membership.Change, now time.Time) NodeChange {
 	return n
 }
 
-// problem is the body of every error reply.
+// problem is the body of every error reply. Reason and Outcome come with those
+// about keys.
 type problem struct {
-	Error string `json:"error"`
+	Error   string `json:"error"`
+	Reason  string `json:"reason,omitempty"`
+	Outcome string `json:"outcome,omitempty"`
 }
 
 // ending is the data of the last event of a stream.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kith-go/kith"
 	"github.com/kith-go/kith/httpapi"
+	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/peers"
 )
 
@@ -21,6 +24,11 @@ const (
 	exitUnreachable = 4
 	exitInvalid     = 5
 	exitDiffers     = 6
+	exitConflict    = 7
+	exitAbsent      = 8
+	exitUnknown     = 9
+	exitNoMajority  = 10
+	exitTimeout     = 124 // as timeout(1) has it
 	exitInterrupted = 130
 )
 
@@ -36,6 +44,11 @@ var exitCodes = []struct {
 	{exitUnreachable, "no agent", "No agent answers at the address."},
 	{exitInvalid, "invalid list", "The list of peers has faults."},
 	{exitDiffers, "differs", "The two lists differ."},
+	{exitConflict, "conflict", "The key was not as the condition wants it; nothing was done."},
+	{exitAbsent, "absent", "There is no such key."},
+	{exitUnknown, "unknown", "It is not known whether the change was made, or will be."},
+	{exitNoMajority, "no majority", "No majority of the voters answers; nothing was done."},
+	{exitTimeout, "time is up", "What was waited for did not happen in the time given."},
 	{exitInterrupted, "interrupted", "SIGINT, SIGTERM or SIGHUP came before the command was done."},
 }
 
@@ -60,16 +73,30 @@ func usageError(err error) error { return &exitError{exitUsage, err} }
 // errInterrupted is the end of a command that a signal ended before it was done.
 var errInterrupted = &exitError{exitInterrupted, errors.New("interrupted")}
 
-// codeOf returns the exit code for an error that carries none.
+// codeOf returns the exit code for an error that carries none. What became of a change
+// goes before how that came about.
 func codeOf(err error) int {
+	if errors.Is(err, kith.ErrUnknown) {
+		return exitUnknown
+	}
+	if _, ok := errors.AsType[*kv.ConflictError](err); ok {
+		return exitConflict
+	}
 	if _, ok := errors.AsType[*httpapi.UnreachableError](err); ok {
 		return exitUnreachable
 	}
 	if _, ok := errors.AsType[*peers.InvalidError](err); ok {
 		return exitInvalid
 	}
-	if errors.Is(err, httpapi.ErrStreamEnded) {
+	switch {
+	case errors.Is(err, httpapi.ErrStreamEnded):
 		return exitUnreachable
+	case errors.Is(err, kv.ErrNotFound):
+		return exitAbsent
+	case errors.Is(err, kith.ErrNoQuorum):
+		return exitNoMajority
+	case errors.Is(err, context.DeadlineExceeded):
+		return exitTimeout
 	}
 	return exitFailed
 }
@@ -108,7 +135,7 @@ func environmentTopic() *cobra.Command {
   PEERS_SYNC_URL     where an agent and "kith peers sync" fetch the list of peers
   PEERS_SYNC_APIKEY  the key sent there, as X-Api-Key
   KITH_KEY_FILE      the file with the cluster key, before the one beside the peers file
-  KITH_API           the agent that "nodes" and "status" ask, default 127.0.0.1:2033
+  KITH_API           the agent that all other commands ask, default 127.0.0.1:2033
   KITH_TOKEN_FILE    the file with the token for it
   STATE_DIRECTORY    where agents keep their state, each in a directory of its name;
                      systemd sets it; without it root's are in /var/lib/kith

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +56,11 @@ $KITH_KEY_FILE. All nodes of a cluster need the same key.`,
 // writeKey stores key in a file that only its owner reads.
 func writeKey(path, key string, force bool) error {
 	if force {
-		return replaceKey(path, key)
+		// The old file may be readable by others, so its mode is not kept.
+		if err := replaceFile(path, []byte(key+"\n"), 0o600); err != nil {
+			return fmt.Errorf("replacing the key file: %w", err)
+		}
+		return nil
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -66,38 +69,10 @@ func writeKey(path, key string, force bool) error {
 	if err != nil {
 		return fmt.Errorf("writing the key file: %w", err)
 	}
-	if err := fillKey(f, key); err != nil {
+	_, err = f.WriteString(key + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		os.Remove(path) // half a key is worse than none
 		return fmt.Errorf("writing the key file: %w", err)
 	}
 	return nil
-}
-
-// replaceKey puts a new file in the place of path once the key is safe in it. The
-// old file may be readable by others, so its mode is not kept.
-func replaceKey(path, key string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("replacing the key file: %w", err)
-	}
-	if err := fillKey(f, key); err != nil {
-		return fmt.Errorf("replacing the key file: %w", err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("replacing the key file: %w", err)
-	}
-	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		dir.Sync() // not every system can; the file itself is safe
-		dir.Close()
-	}
-	return nil
-}
-
-// fillKey writes key to f and closes it; half a key is worse than none.
-func fillKey(f *os.File, key string) error {
-	_, err := f.WriteString(key + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

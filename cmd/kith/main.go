@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/kith-go/kith"
 )
 
 func main() {
@@ -50,6 +52,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case ok:
 	case !a.running: // what fails before a command runs is the command line
 		e = &exitError{exitUsage, err}
+	case ctx.Err() != nil && errors.Is(err, kith.ErrUnknown):
+		e = &exitError{exitInterrupted, fmt.Errorf("interrupted: %w", err)}
 	case ctx.Err() != nil:
 		e = errInterrupted
 	default:
@@ -68,7 +72,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // from, which says nothing to whoever types commands.
 func errorWords(err error) string {
 	text := err.Error()
-	for _, name := range []string{"kith: ", "httpapi: ", "peers: ", "secret: "} {
+	for _, name := range []string{"kith: ", "kv: ", "httpapi: ", "peers: ", "secret: "} {
 		text = strings.ReplaceAll(strings.TrimPrefix(text, name), ": "+name, ": ")
 	}
 	return text
@@ -89,16 +93,17 @@ func (a *app) rootCommand() *cobra.Command {
 	var version bool
 	root := &cobra.Command{
 		Use:   "kith",
-		Short: "find peers, know who is alive",
+		Short: "find peers, know who is alive, agree on keys",
 		Long: `kith turns the replicas named in a peers.json into one cluster.
 
 A program imports the library and needs none of these commands; they edit and
-check the peers file, run a node as a process of its own, and show how a
-cluster fares.`,
+check the peers file, run a node as a process of its own, show how a cluster
+fares, and read and write its keys.`,
 		Example: `  kith demo                  see it work, on this machine, in some seconds
   kith peers add alpha --ip 10.0.0.1 --port 6000
   kith agent                 run a node
-  kith nodes                 who is there, who is missing`,
+  kith nodes                 who is there, who is missing
+  kith set motd "good morning" && kith get motd`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,
@@ -121,11 +126,14 @@ cluster fares.`,
 	root.AddGroup(
 		&cobra.Group{ID: groupFile, Title: "Peers file:"},
 		&cobra.Group{ID: groupNode, Title: "Nodes:"},
+		&cobra.Group{ID: groupKeys, Title: "Keys, the same for all nodes:"},
 	)
 	root.SetUsageTemplate(usageTemplate)
 	root.AddCommand(
 		a.peersCommand(), a.keygenCommand(),
 		a.agentCommand(), a.nodesCommand(), a.statusCommand(), a.demoCommand(),
+		a.getCommand(), a.setCommand(), a.rmCommand(), a.lsCommand(), a.clearCommand(),
+		a.watchCommand(), a.fireCommand(), a.txnCommand(), a.syncCommand(),
 		a.versionCommand(),
 		exitCodesTopic(), flagsTopic(), environmentTopic(),
 	)
@@ -149,6 +157,7 @@ cluster fares.`,
 const (
 	groupFile = "file"
 	groupNode = "node"
+	groupKeys = "keys"
 )
 
 // usageTemplate is cobra's, with one line of usage, and with the exit codes.
@@ -216,6 +225,8 @@ func flagWords(err error) error {
 		why = "give a whole number from 1 to 65535"
 	case "uint32":
 		why = "give a whole number from 1 to 4294967295"
+	case "revision":
+		why = "give a whole number, 0 or more"
 	case "bool":
 		why = "give true or false, or the flag alone"
 	}

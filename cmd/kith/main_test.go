@@ -115,6 +115,10 @@ func TestUsageErrors(t *testing.T) {
 		"agent --log-level loud", "agent --log-format xml", "agent --tag novalue", "agent --tag =x", "agent --tag zone=a --tag zone=b", "agent --pid x",
 		"peers add a --ip 300.0.0.1 --port 1", "peers add a --ip 10.0.0.1:6000 --port 1", "peers add a --ip 1.2 --port 1 --hostname h",
 		"nodes --json=perhaps", "agent --http nowhere",
+		"get", "get a b", "get a --stale=x", "set", "set a b c", "set a b --rev x", "set a b --rev 1 --if-rev 1", "set a b --if-rev 1 --if-absent",
+		"set a b --ttl 0", "set a b --ttl soon", "rm", "rm a --rev -1", "ls a b", "ls --limit x", "clear", "clear --prefix x", "clear a --yes",
+		"watch", "watch a b", "watch a --prefix b", "watch --prefix a --rev 1", "watch --prefix a --timeout 5", "watch a --after 1", "watch a --timeout x",
+		"fire", "fire a --rev 1", "txn extra", "sync", "sync a", "sync a b --output f", "sync a --exec x --mode 0600", "sync a --output f --mode 9", "sync a --output f --mode 01777",
 		"agent extra", "help nosuch", "help peers nosuch", "keygen extra", "version extra", "demo extra", "status extra", "peers show a b",
 	} {
 		r := cli(t, strings.Fields(line)...).want(t, exitUsage, "kith: ", "--help' for usage")
@@ -132,6 +136,10 @@ func TestUsageErrors(t *testing.T) {
 		"nodes --json=perhaps":                    `kith: --json "perhaps": give true or false`,
 		"agent --tag =x":                          `kith: --tag "=x": give key=value`,
 		"agent --tag zone=a --tag zone=b":         `kith: --tag "zone=b": zone is given twice, zone=a before`,
+		"set a b --rev x":                         `kith: --rev "x": give a whole number, 0 or more`,
+		"set a b --ttl x":                         `kith: --ttl "x": want a number of milliseconds, or one with a unit, such as 1.5s`,
+		"sync a -o f --mode 8":                    `kith: --mode "8": give permissions in octal, such as 0600`,
+		"clear":                                   "say --yes",
 		"agent --http localhost":                  "write localhost:2033",
 		"agent --http 2033":                       "write 127.0.0.1:2033",
 		"agent --http ::1":                        "write [::1]:2033",
@@ -268,7 +276,10 @@ func TestSpan(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, line := range []string{"nodes --api 127.0.0.1:9", "status --api 127.0.0.1:9", "demo"} {
+	for _, line := range []string{
+		"nodes --api 127.0.0.1:9", "status --api 127.0.0.1:9", "demo", "get k --api 127.0.0.1:9", "set k v --api 127.0.0.1:9",
+		"ls --api 127.0.0.1:9", "watch k --api 127.0.0.1:9", "sync k --output f --once --api 127.0.0.1:9",
+	} {
 		var out, errs bytes.Buffer
 		code := run(ctx, strings.Fields(line), strings.NewReader(""), &out, &errs, func(string) string { return "" })
 		result{code, out.String(), errs.String()}.want(t, exitInterrupted, "interrupted")
@@ -290,12 +301,17 @@ func TestOutputFails(t *testing.T) {
 	sick := serveFake(t, f2, "")
 	write(t, "new.json", strings.Replace(threePeers, "alpha", "aleph", 1))
 	full := errors.New("no space left")
+	keys, _ := keyAgent(t)
+	cli(t, "set", "k", "v", "--api", keys).want(t, exitOK)
 	for _, line := range []string{
 		"keygen", "keygen --json", "version", "version --json", "--version", "--help", "help exit-codes", "completion bash",
 		"peers path", "peers path --verbose", "peers path --json", "peers show", "peers show --json", "peers validate --json", "peers validate",
 		"peers diff peers.json new.json", "peers diff peers.json new.json --json", "peers add x --ip 10.0.0.7 --port 7", "peers remove x --json",
 		"nodes --api " + api, "nodes --json --api " + api, "nodes --watch --api " + api, "nodes --watch --json --api " + api,
 		"status --api " + api, "status --json --api " + api, "nodes --api " + sick, "demo",
+		"get k --api " + keys, "get k --json --api " + keys, "set k v --api " + keys, "rm x --json --api " + keys, "ls --api " + keys,
+		"ls --json --api " + keys, "ls --long --api " + keys, "watch k --rev 1 --api " + keys, "watch --prefix k --api " + keys, "watch --prefix k --json --api " + keys,
+		"fire e --api " + keys, "clear --prefix x --yes --api " + keys, "sync k --output - --api " + keys, "sync k --output - --once --api " + keys,
 	} {
 		t.Run(line, func(t *testing.T) {
 			for _, err := range []error{full, syscall.EPIPE} {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kith-go/kith"
 	"github.com/kith-go/kith/httpapi"
+	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
@@ -47,6 +48,7 @@ func newFakeNode() *fakeNode {
 }
 
 func (f *fakeNode) Context() context.Context     { return context.Background() }
+func (f *fakeNode) KV() *kv.Store                { return nil } // see keyAgent
 func (f *fakeNode) Status() kith.Status          { return f.status }
 func (f *fakeNode) Peers() *peers.Peers          { return f.list.Clone() }
 func (f *fakeNode) Members() []membership.Member { return f.members }

@@ -169,6 +169,19 @@ func (a *app) printJSONLine(v any) error {
 	return enc.Encode(v)
 }
 
+// size returns a number of bytes for people.
+func size(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	amount, unit := float64(n)/(1<<10), 0
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	for amount >= 1<<10 && unit < len(units)-1 {
+		amount, unit = amount/(1<<10), unit+1
+	}
+	return fmt.Sprintf("%.1f %s", amount, units[unit])
+}
+
 // orDash stands in for what is not known.
 func orDash(text string) string {
 	if text == "" {

@@ -17,8 +17,10 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:     "status",
 		GroupID: groupNode,
 		Short:   "say how a node fares, and what to do if it does not",
-		Long: `Says in words how one running agent fares. Ends with code 3 when something is
-wrong; each problem is listed with what to do about it.`,
+		Long: `Says in words how one running agent fares: itself, the others, and agreement, which
+is what keys depend on. How far the others are behind is known to the leader only.
+Ends with code 3 when something is wrong; each problem is listed with what to do
+about it.`,
 		Example: `  kith status
   kith status --api bravo:2033 --token-file token --json`,
 		Args: exactArgs(),
@@ -65,7 +67,9 @@ func (a *app) tellStatus(s httpapi.Status, now time.Time) {
 		t.add("fetched from", syncWords(*s.Sync, now))
 	}
 	t.add("members", memberWords(s))
+	agreementRows(t, s.Agreement)
 	a.print(t)
+	a.tellMembers(s.Agreement)
 
 	if len(s.Missing) > 0 {
 		t := newTable("MISSING", "ADDRESS", "TRIED", "LAST ERROR")
@@ -90,7 +94,7 @@ func named(name string, pid uint32) string {
 	return fmt.Sprintf("%s (pid %d)", name, pid)
 }
 
-func either(yes bool, a, b string) string {
+func either[T any](yes bool, a, b T) T {
 	if yes {
 		return a
 	}
