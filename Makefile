@@ -5,7 +5,7 @@ GO       ?= go
 PACKAGES ?= ./...
 FUZZTIME ?= 20s
 
-.PHONY: build demo test check lint bench fuzz tools clean
+.PHONY: build demo test check lint bench bench-kv fuzz tools clean
 
 build:
 	$(GO) build -o bin/kith ./cmd/kith
@@ -33,6 +33,10 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchtime 2s -timeout 60m ./peers ./kithtest/memnet . ./membership
 	cd bench && $(GO) test -v -timeout 60m ./gossip -args -big
 	cd bench && $(GO) run ./start
+
+# Keys beside etcd and NATS JetStream, on this machine's disk; half an hour.
+bench-kv:
+	cd bench && $(GO) run ./kv
 
 # Every fuzz target for FUZZTIME each.
 fuzz:

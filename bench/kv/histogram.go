@@ -1,0 +1,67 @@
+package main
+
+import (
+	"math/bits"
+	"time"
+)
+
+// histogram counts durations in buckets that are at most 1/32 of their value
+// wide, so that a quantile is off by at most 3 %. It is not safe for concurrent
+// use: every caller has its own, merged in the end.
+type histogram struct {
+	counts [buckets]uint64
+	n      uint64
+	max    time.Duration
+}
+
+const (
+	stepBits = 5 // 32 buckets for each power of two
+	buckets  = (64 - stepBits) << stepBits
+)
+
+// bucket returns where d is counted. Below 64 ns each value has its own bucket.
+func bucket(d time.Duration) int {
+	v := uint64(max(d, 0))
+	if v < 1<<(stepBits+1) {
+		return int(v)
+	}
+	shift := bits.Len64(v) - stepBits - 1
+	return shift<<stepBits + int(v>>shift)
+}
+
+// least is the smallest duration that is counted in bucket i.
+func least(i int) time.Duration {
+	if i < 1<<(stepBits+1) {
+		return time.Duration(i)
+	}
+	shift := i>>stepBits - 1
+	return time.Duration(uint64(i-shift<<stepBits) << shift)
+}
+
+func (h *histogram) add(d time.Duration) {
+	h.counts[bucket(d)]++
+	h.n++
+	h.max = max(h.max, d)
+}
+
+func (h *histogram) merge(other *histogram) {
+	for i, n := range other.counts {
+		h.counts[i] += n
+	}
+	h.n += other.n
+	h.max = max(h.max, other.max)
+}
+
+// quantile returns the duration that a share q of all does not exceed, 0 if
+// there are none.
+func (h *histogram) quantile(q float64) time.Duration {
+	rank := uint64(q * float64(h.n))
+	var seen uint64
+	for i, n := range h.counts {
+		seen += n
+		if n > 0 && seen > rank {
+			return min((least(i)+least(i+1))/2, h.max)
+		}
+	}
+	return h.max
+}
