@@ -182,6 +182,7 @@ func (a *agreement) live(ctx context.Context, l *life) {
 		a.out(l, err)
 		return
 	}
+	a.tell(id)
 	a.set(func() { l.replica = replica })
 	a.hub.WakeAll()
 	select {
@@ -191,6 +192,22 @@ func (a *agreement) live(ctx context.Context, l *life) {
 	}
 	if err := replica.Close(); err != nil {
 		a.node.log.Error("the log was not closed properly", "error", err)
+	}
+}
+
+// tell logs what the node was born into.
+func (a *agreement) tell(id founding.Identity) {
+	var voters, learners []string
+	for _, m := range id.Record.Members {
+		if m.Voter {
+			voters = append(voters, m.Name)
+		} else {
+			learners = append(learners, m.Name)
+		}
+	}
+	a.node.log.Info("member of the cluster", "cluster_id", id.Record.ClusterID, "raft_id", id.RaftID, "voters", voters, "learners", learners)
+	if len(voters) == 1 && len(learners) > 0 {
+		a.node.log.Warn("with two peers only the first one votes: while it is gone, nothing can be written", "voter", voters[0])
 	}
 }
 
@@ -447,6 +464,9 @@ func (c coordinates) Barrier(ctx context.Context) error {
 }
 
 func (c coordinates) View(fn func(*state.Machine)) error {
+	if c.node.ctx.Err() != nil {
+		return &outcome.Error{Op: "agreement", Err: c.node.cause()}
+	}
 	r := c.born()
 	if r == nil {
 		return &outcome.Error{Op: "agreement", Err: errors.New("kith: no state yet"), Hint: c.waiting(c.now())}

@@ -43,7 +43,9 @@ type Config struct {
 	// Dir is where the node keeps what must survive it. Empty means memory for
 	// a cluster of one and, for several peers, <name> in $STATE_DIRECTORY, else
 	// in /var/lib/kith for root, else in $XDG_STATE_HOME/kith (by default
-	// ~/.local/state/kith). It is made with mode 0700.
+	// ~/.local/state/kith). It is made with mode 0700, belongs to one process at a
+	// time, and must never be copied, shared or put back from a backup: the others
+	// rely on what this node has promised there.
 	Dir string
 
 	// Key is the cluster key as NewKey and `kith keygen` print it. Empty means

@@ -63,6 +63,9 @@ const handOverTimeout = 2 * time.Second
 // when they are down, after three seconds when they are silent. That others are
 // missing is no error; they are looked for as long as the node runs.
 //
+// Agreement comes after that: the cluster is founded when all its voters are there,
+// and calls that need it wait, as [Node.Ready] does.
+//
 // Errors: ErrWhoAmI, ErrNoKey, ErrNameTaken, ErrKeyMalformed, ErrKeyExposed, a
 // *peers.InvalidError with every fault of the peers file, those of files and
 // sockets, or ctx's cause. Nothing is left running after an error.
@@ -150,7 +153,8 @@ func (n *Node) announce() {
 // returns the first one's result.
 func (n *Node) Close() error { return n.end(ErrClosed) }
 
-// Leave says goodbye and closes the node. Others see it as left, not failed. It
+// Leave says goodbye and closes the node. Others see it as left, not failed; if it
+// led, another voter leads first. It
 // takes a second or two, and no time when nobody else is there; when ctx ends
 // first, the node is closed all the same, at most three seconds later, and Leave
 // returns the context's cause.

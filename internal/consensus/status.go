@@ -53,10 +53,19 @@ type MemberStatus struct {
 func (r *Replica) Status() Status {
 	s := *r.published.Load()
 	s.Members = slices.Clone(s.Members)
+	if r.wal != nil {
+		stats := r.wal.Stats()
+		s.LogBytes, s.SyncP50, s.SyncP99 = stats.DiskBytes, stats.SyncP50, stats.SyncP99
+		if meta, any := r.snaps.Latest(); any {
+			s.SnapshotBytes = meta.Size
+		}
+	}
 	return s
 }
 
 // publish lets others see the loop's state. It belongs to the loop.
+//
+// What log and snapshots tell by themselves is added by Status.
 func (r *Replica) publish() {
 	basic := r.node.BasicStatus()
 	s := &Status{
@@ -71,13 +80,6 @@ func (r *Replica) publish() {
 		StateBytes:    r.machine.Size(),
 		SnapshotIndex: r.store.snapIndex,
 		Trouble:       r.trouble,
-	}
-	if r.wal != nil {
-		stats := r.wal.Stats()
-		s.LogBytes, s.SyncP50, s.SyncP99 = stats.DiskBytes, stats.SyncP50, stats.SyncP99
-		if meta, any := r.snaps.Latest(); any {
-			s.SnapshotBytes = meta.Size
-		}
 	}
 	if r.ctx != nil && r.ctx.Err() != nil {
 		s.Role, s.Leader, s.Trouble = "halted", "", context.Cause(r.ctx).Error()
