@@ -450,3 +450,30 @@ func TestCatchUpBySnapshot(t *testing.T) {
 		}
 	})
 }
+
+// A leader that leaves has a successor before it goes.
+func TestLeaveHandsOver(t *testing.T) {
+	kithtest.Virtual(t, 3, kithtest.Options{}, func(t *testing.T, c *kithtest.Cluster) {
+		ready(t, c)
+		old := leader(t, c)
+		left := others(c, old)
+		writing, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		var longest time.Duration
+		wg.Go(func() {
+			for writing.Err() == nil {
+				began := time.Now()
+				set(t, left[0], "k", "v")
+				longest = max(longest, time.Since(began))
+				time.Sleep(time.Millisecond)
+			}
+		})
+		c.Leave(old.Name())
+		stop()
+		wg.Wait()
+		if longest > 100*time.Millisecond {
+			t.Errorf("a write took %v while the leader left", longest)
+		}
+		set(t, left[1], "k", "w")
+	})
+}

@@ -154,11 +154,11 @@ func (n *Node) announce() {
 func (n *Node) Close() error { return n.end(ErrClosed) }
 
 // Leave says goodbye and closes the node. Others see it as left, not failed; if it
-// led, another voter leads first. It
-// takes a second or two, and no time when nobody else is there; when ctx ends
-// first, the node is closed all the same, at most three seconds later, and Leave
-// returns the context's cause.
+// led, another voter leads first. It takes a second or two, and no time when nobody
+// else is there; when ctx ends first, the node is closed all the same, at most three
+// seconds later, and Leave returns the context's cause.
 func (n *Node) Leave(ctx context.Context) error {
+	n.handOver(ctx)
 	n.quit() // a list that is taking effect lets go soon
 	select {
 	case <-n.turn:
@@ -167,7 +167,6 @@ func (n *Node) Leave(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.Join(context.Cause(ctx), n.end(ErrClosed))
 	}
-	n.handOver(ctx)
 	err := n.gossip.Leave(ctx)
 	n.turn <- struct{}{}
 	return errors.Join(closed(err), n.end(ErrClosed))

@@ -33,7 +33,7 @@ type step struct {
 }
 
 // acts is the programme; what kith learns later gets an act of its own.
-var acts = []act{membershipAct}
+var acts = []act{membershipAct, agreementAct}
 
 // stepTimeout bounds a step: more than gossip needs on a loaded machine.
 const stepTimeout = 20 * time.Second
@@ -65,8 +65,9 @@ func (a *app) demoCommand() *cobra.Command {
 		Short:   "see kith work, with real processes on this machine",
 		Long: `Starts three agents on the loopback, kills one without warning, starts it again,
 and adds a fourth to the peers file; after each step it waits until every node has
-noticed and says how long that took. It asks nothing, takes some seconds and
-leaves nothing behind: no file, no process.`,
+noticed and says how long that took. Then it writes a key on one and reads it on
+another, and kills the leader while keys are written: none is lost. It asks nothing,
+takes some seconds and leaves nothing behind: no file, no process.`,
 		Example: `  kith demo
   kith demo --json | jq .steps
   kith demo --keep            leave the peers file and the logs for a look`,

@@ -30,6 +30,9 @@ type stage struct {
 	peersFile string
 	agents    map[string]*agent // by name, also those that have ended
 	ports     map[uint16]bool   // handed out already
+
+	killed       string // the leader that was killed
+	acknowledged []int  // the writes that must be there for good
 }
 
 func newStage() (*stage, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -185,34 +184,16 @@ with a dash stands behind "--".`,
 	return exits(cmd, append(keyCodes, exitConflict, exitUnknown)...)
 }
 
-// input reads standard input to its end.
+// input reads standard input to its end, at most limit bytes.
 func (a *app) input(ctx context.Context, what string, limit int64) ([]byte, error) {
 	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		a.note("type %s; Ctrl-D ends it", what)
 	}
-	type read struct {
-		text []byte
-		err  error
+	text, err := a.readInput(ctx, limit)
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s on %s has more than %d bytes", what, stdinName, limit)
 	}
-	done := make(chan read, 1)
-	// Nothing ends a read from a terminal; it is left behind when the user has
-	// enough, and goes with the process.
-	go func() {
-		text, err := io.ReadAll(io.LimitReader(a.stdin, limit+1))
-		done <- read{text, err}
-	}()
-	select {
-	case r := <-done:
-		switch {
-		case r.err != nil:
-			return nil, fmt.Errorf("reading %s: %w", stdinName, r.err)
-		case int64(len(r.text)) > limit:
-			return nil, fmt.Errorf("%s on %s has more than %d bytes", what, stdinName, limit)
-		}
-		return r.text, nil
-	case <-ctx.Done():
-		return nil, errInterrupted
-	}
+	return text, err
 }
 
 func (a *app) rmCommand() *cobra.Command {

@@ -60,20 +60,9 @@ func (a *app) loadPeers(ctx context.Context, path string) (*peers.Peers, error) 
 
 // readPeers reads a list from standard input, until ctx is done.
 func (a *app) readPeers(ctx context.Context) (*peers.Peers, error) {
-	var text []byte
-	var err error
-	read := make(chan struct{})
-	go func() { // left behind when ctx ends first; the process ends then, too
-		defer close(read)
-		text, err = io.ReadAll(io.LimitReader(a.stdin, peers.MaxFileSize+1))
-	}()
-	select {
-	case <-read:
-	case <-ctx.Done():
-		return nil, errInterrupted
-	}
+	text, err := a.readInput(ctx, peers.MaxFileSize)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", stdinName, err)
+		return nil, err
 	}
 	if len(text) > peers.MaxFileSize {
 		return nil, fmt.Errorf("%s is %w", stdinName, peers.ErrTooLarge)
@@ -83,6 +72,25 @@ func (a *app) readPeers(ctx context.Context) (*peers.Peers, error) {
 		return nil, at(stdinName, err)
 	}
 	return list, nil
+}
+
+// readInput reads standard input, until ctx is done; what it has beyond limit is one
+// byte more.
+func (a *app) readInput(ctx context.Context, limit int64) (text []byte, err error) {
+	read := make(chan struct{})
+	go func() { // left behind when ctx ends first; the process ends then, too
+		defer close(read)
+		text, err = io.ReadAll(io.LimitReader(a.stdin, limit+1))
+	}()
+	select {
+	case <-read:
+	case <-ctx.Done():
+		return nil, errInterrupted
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", stdinName, err)
+	}
+	return text, nil
 }
 
 // at puts the name of a list into an error that does not know it.
