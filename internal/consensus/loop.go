@@ -437,7 +437,7 @@ func (r *Replica) awaitSpace(err error) bool {
 	if r.trouble == "" {
 		r.log.Error("no room for the log: this node waits until there is", "error", err)
 	}
-	r.trouble = err.Error()
+	r.trouble = err.Error() + "; this node waits until there is room"
 	r.publish()
 	pause := time.NewTimer(time.Second)
 	defer pause.Stop()
@@ -468,7 +468,7 @@ func (r *Replica) apply(entries []*pb.Entry) error {
 				return err
 			}
 			for _, a := range out.Answers {
-				if a.Proposer == r.proposals.proposer || a.Registration != nil && a.Registration.GetMember() == r.id {
+				if r.concerns(a) {
 					answers = append(answers, a)
 				}
 			}
@@ -501,6 +501,15 @@ func (r *Replica) apply(entries []*pb.Entry) error {
 	clear(answers)
 	clear(changes)
 	return nil
+}
+
+// concerns reports whether an answer is to this node. Incarnations are not unique
+// among members, so a registration is known by its member.
+func (r *Replica) concerns(a state.Answer) bool {
+	if a.Registration != nil {
+		return a.Registration.GetMember() == r.id
+	}
+	return a.Proposer != 0 && a.Proposer == r.proposals.proposer
 }
 
 // conclude hands answers to their callers.

@@ -14,6 +14,7 @@ import (
 	"github.com/kith-go/kith/internal/disk/memdisk"
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/state"
 	"github.com/kith-go/kith/internal/state/statepb"
 )
 
@@ -180,5 +181,24 @@ func TestLogTakenAway(t *testing.T) {
 	c := &statepb.Cluster{Id: testCluster, Feature: 1, Members: []*statepb.Member{{RaftId: 1, Name: "a", Pid: 1, Voter: true, Directory: testCluster}}}
 	if _, err := Start(Config{Cluster: c, Self: 1, FS: fs, Dir: "/state", Log: slog.New(slog.DiscardHandler)}); !errors.Is(err, outcome.ErrStateLost) {
 		t.Errorf("it starts with an empty log: %v", err)
+	}
+}
+
+// Two members may have the same incarnation: the other one's registration is not
+// ours, or each would get the answers to the other's commands.
+func TestRegistrationOfAnother(t *testing.T) {
+	r := &Replica{id: 1}
+	theirs := state.Answer{Registration: &statepb.Registration{Member: 2, Incarnation: 7}, Result: &statepb.Result{Revision: 40}}
+	ours := state.Answer{Registration: &statepb.Registration{Member: 1, Incarnation: 7}, Result: &statepb.Result{Revision: 41}}
+	r.proposals.incarnation = 7
+	if r.concerns(theirs) || !r.concerns(ours) {
+		t.Error("a registration is known by its member")
+	}
+	if r.concerns(state.Answer{Proposer: 0}) || r.concerns(state.Answer{Proposer: 41}) {
+		t.Error("before it is registered no answer is its own")
+	}
+	r.proposals.registered(ours.Registration, ours.Result)
+	if !r.concerns(state.Answer{Proposer: 41}) || r.concerns(state.Answer{Proposer: 40}) {
+		t.Error("afterwards those with its number are")
 	}
 }

@@ -140,6 +140,19 @@ func (r *Replica) openSession(ctx context.Context) (*Session, error) {
 	return s, nil
 }
 
+// EndSession gives up this node's session, if it has one: first its context ends,
+// then what belongs to it goes. It blocks as Propose does and returns its errors; after
+// one, what belongs to the session goes when its time is up.
+func (r *Replica) EndSession(ctx context.Context) error {
+	s := r.sessions.live()
+	if s == nil {
+		return nil
+	}
+	s.cancel(outcome.ErrSessionEnded)
+	_, err := r.Propose(ctx, &statepb.Command{Op: &statepb.Command_EndSession{EndSession: &statepb.EndSession{Session: s.ID}}})
+	return err
+}
+
 // keep renews s until it is lost or the replica ends. until is the holder's
 // deadline by r.clock: TTL(1-ρ) - grace after the last acknowledged renewal was
 // sent (S11).
