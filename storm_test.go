@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	stormSeeds = flag.Int("storm.seeds", 20, "how many storms `n` TestStorm runs")
+	stormSeeds = flag.Int("storm.seeds", 8, "how many storms `n` TestStorm runs")
 	stormFrom  = flag.Uint64("storm.from", 1, "the first `seed` of TestStorm")
 	stormLog   = flag.Bool("storm.log", false, "show the nodes' logs")
 )

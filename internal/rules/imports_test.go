@@ -47,6 +47,7 @@ var layers = map[string][]string{
 	"kithtest":         {".", "internal/disk", "internal/disk/memdisk", "kithtest/memnet", "membership", "peers"},
 	"internal/proof":   {},
 	"cmd/kith":         {".", "httpapi", "internal/secret", "kv", "membership", "peers"},
+	"examples/config":  {".", "kv"},
 	"examples/replica": {".", "membership", "peers"},
 }
 
