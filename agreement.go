@@ -467,12 +467,18 @@ func (c coordinates) View(fn func(*state.Machine)) error {
 	if c.node.ctx.Err() != nil {
 		return &outcome.Error{Op: "agreement", Err: c.node.cause()}
 	}
-	r := c.born()
-	if r == nil {
-		return &outcome.Error{Op: "agreement", Err: errors.New("kith: no state yet"), Hint: c.waiting(c.now())}
+	if r := c.born(); r != nil {
+		r.View(fn)
+		return nil
 	}
-	r.View(fn)
-	return nil
+	err := errors.New("kith: no state yet")
+	l := c.now()
+	if l != nil {
+		c.mu.Lock()
+		err = cmp.Or(l.err, err)
+		c.mu.Unlock()
+	}
+	return &outcome.Error{Op: "agreement", Err: err, Hint: c.waiting(l)}
 }
 
 func (c coordinates) Subscribe(prefix string) (<-chan uint64, func()) {

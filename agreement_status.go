@@ -1,6 +1,7 @@
 package kith
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -82,7 +83,7 @@ func (a *agreement) status() *AgreementStatus {
 	s.Term, s.Leader, s.RaftID = r.Term, r.Leader, r.RaftID
 	s.Applied, s.Committed, s.Revision, s.Keys = r.Applied, r.Committed, r.Revision, r.Keys
 	s.StateBytes, s.LogBytes, s.SnapshotBytes, s.SnapshotIndex = r.StateBytes, r.LogBytes, r.SnapshotBytes, r.SnapshotIndex
-	s.SyncP50, s.SyncP99, s.Problem = r.SyncP50, r.SyncP99, r.Trouble
+	s.SyncP50, s.SyncP99, s.Problem = r.SyncP50, r.SyncP99, cmp.Or(r.Trouble, s.Problem)
 	for _, m := range r.Members {
 		s.Members = append(s.Members, AgreementMember(m))
 	}
@@ -100,6 +101,9 @@ func (a *agreement) founding(s *AgreementStatus, f founding.State) {
 	}
 	if f.Err != nil {
 		s.Problem = f.Err.Error()
+	}
+	if f.Phase == founding.Born && f.Err != nil { // it is about those of other clusters
+		s.Problem = strings.Join(s.Waiting, "; ") + ": " + s.Problem
 	}
 }
 
@@ -134,12 +138,12 @@ func (s *AgreementStatus) problems(alive func(name string) membership.Status) (f
 			continue
 		}
 		voters++
-		if alive(m.Name) != membership.StatusAlive {
+		if alive(m.Name) != membership.StatusAlive || !m.Connected {
 			gone = append(gone, m.Name)
 		}
 	}
 	if len(gone) > 0 && len(gone) == (voters-1)/2 {
-		tell("%s gone: with one more voter lost, nothing can be written", strings.Join(gone, ", "))
+		tell("%s gone from agreement: with one more voter lost, nothing can be written", strings.Join(gone, ", "))
 	}
 	return found
 }

@@ -477,3 +477,26 @@ func TestLeaveHandsOver(t *testing.T) {
 		set(t, left[1], "k", "w")
 	})
 }
+
+// What no frame and no entry could carry is refused, and disturbs nobody.
+func TestHugeCommand(t *testing.T) {
+	kithtest.Virtual(t, 3, kithtest.Options{}, func(t *testing.T, c *kithtest.Cluster) {
+		ready(t, c)
+		l := leader(t, c)
+		set(t, l, "k", "v")
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		_, err := l.KV().Set(ctx, "k", []byte("w"), kv.IfValue(make([]byte, 64<<20-48)))
+		cancel()
+		if !errors.Is(err, kv.ErrTooLarge) || kith.OutcomeOf(err) != kith.NotDone {
+			t.Errorf("the huge one: %v", err)
+		}
+		for _, n := range c.Nodes() {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			_, err := n.KV().Set(ctx, "other", []byte("v"))
+			cancel()
+			if err != nil {
+				t.Errorf("%s: a small write after it: %v", n.Name(), err)
+			}
+		}
+	})
+}

@@ -19,7 +19,7 @@
 // file the node is a cluster of one, on loopback, in memory, which is what a
 // program wants on a laptop.
 //
-// # Two questions, two answers
+// # Three questions, three answers
 //
 // Who should exist is written in the peers file: [Node.Peers] and
 // [Node.WatchPeers]. The file is followed while the node runs, whether it is
@@ -30,6 +30,28 @@
 // Who answers is what gossip tells: [Node.Members] and [Node.WatchMembers]. It
 // is one node's observation and may be a few seconds late. Package membership
 // says what exactly it promises.
+//
+// What everyone accepts is decided by a majority through a replicated log: keys,
+// [Node.KV], and events, [Node.Event]. What was acknowledged is on the disks of a
+// majority, the same for all nodes, and survives their crashes. Package kv says what
+// exactly it promises.
+//
+// # Agreement
+//
+// A cluster is founded once, by all its voters: the largest odd number, five at most,
+// of the listed peers, lowest PID first. The others are learners, with a full copy and
+// no vote. Until the last voter is there, calls wait, for as long as their contexts
+// allow, and their errors name those who are missing; [Node.Ready] waits for all
+// that, and [Node.Status] shows how it stands. Write the whole list before the first
+// start: who is listed later gossips, and its calls fail with [ErrNotMember].
+//
+// What a node has promised is in its state directory, Config.Dir. A node that finds
+// it damaged, or is known to the others with another one, gossips on and stays out of
+// agreement: [ErrStateLost]. Neither can be mended in this release.
+//
+// Errors of agreement calls tell what became of the request: [OutcomeOf] returns
+// [NotDone], [Done] or [Unknown]. Without a majority calls end with their
+// contexts ([ErrNoQuorum]), so give them one that ends.
 //
 // # The key
 //

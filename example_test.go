@@ -2,11 +2,13 @@ package kith_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"time"
 
 	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
@@ -103,4 +105,74 @@ func ExampleNode_Broadcast() {
 		}
 	}
 	// Output: reload now
+}
+
+// A write is answered when it is on the disks of a majority; every node reads it
+// from then on. A node of one founds its cluster by itself, at once.
+func ExampleNode_KV() {
+	node := solo()
+	defer node.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := node.KV().Set(ctx, "motd", []byte("good morning")); err != nil {
+		log.Fatal(err) // kith.OutcomeOf(err) tells whether it was done all the same
+	}
+	entry, err := node.KV().Get(ctx, "motd")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s: %s\n", entry.Key, entry.Value)
+	// Output: motd: good morning
+}
+
+// A key that is still at the revision it was read at has not been touched
+// meanwhile: so nobody's change is lost.
+func ExampleNode_KV_conditional() {
+	node := solo()
+	defer node.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	store := node.KV()
+	read, err := store.Set(ctx, "limit", []byte("100"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := store.Set(ctx, "limit", []byte("200"), kv.IfRevision(read)); err != nil {
+		log.Fatal(err)
+	}
+	_, err = store.Set(ctx, "limit", []byte("300"), kv.IfRevision(read)) // too late
+	conflict, ok := errors.AsType[*kv.ConflictError](err)
+	fmt.Println(ok && conflict.Actual > read, kith.OutcomeOf(err))
+	// Output: true not done
+}
+
+// A watch begins with the keys as they are and goes on with every change, in order.
+func ExampleNode_KV_watch() {
+	node := solo()
+	defer node.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	store := node.KV()
+	if _, err := store.Set(ctx, "config/limit", []byte("100")); err != nil {
+		log.Fatal(err)
+	}
+	for c, err := range store.Watch(ctx, "config/", 0) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		switch c.Kind {
+		case kv.Synced: // that was all there is; what follows is news
+			if _, err := store.Delete(ctx, "config/limit"); err != nil {
+				log.Fatal(err)
+			}
+		case kv.Written:
+			fmt.Printf("%s is %s\n", c.Key, c.Value)
+		case kv.Deleted:
+			fmt.Printf("%s is gone\n", c.Key)
+			return
+		}
+	}
+	// Output:
+	// config/limit is 100
+	// config/limit is gone
 }

@@ -50,8 +50,12 @@ type Node struct {
 	closeErr  error
 }
 
-// handOverTimeout bounds how long a leader that leaves looks for a successor.
-const handOverTimeout = 2 * time.Second
+const (
+	// endSessionTimeout bounds how long a node that leaves tries to end its session.
+	endSessionTimeout = 2 * time.Second
+	// handOverTimeout bounds how long a leader that leaves looks for a successor.
+	handOverTimeout = 2 * time.Second
+)
 
 // Start makes this process a replica: it finds the peers file, finds itself in
 // it, opens the control port and looks for the others. With the zero Config and
@@ -158,6 +162,7 @@ func (n *Node) Close() error { return n.end(ErrClosed) }
 // else is there; when ctx ends first, the node is closed all the same, at most three
 // seconds later, and Leave returns the context's cause.
 func (n *Node) Leave(ctx context.Context) error {
+	n.endSession(ctx)
 	n.handOver(ctx)
 	n.quit() // a list that is taking effect lets go soon
 	select {
@@ -170,6 +175,19 @@ func (n *Node) Leave(ctx context.Context) error {
 	err := n.gossip.Leave(ctx)
 	n.turn <- struct{}{}
 	return errors.Join(closed(err), n.end(ErrClosed))
+}
+
+// endSession lets what belongs to this node's session go with it.
+func (n *Node) endSession(ctx context.Context) {
+	replica := n.agreed.born()
+	if replica == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, endSessionTimeout)
+	defer cancel()
+	if err := replica.EndSession(ctx); err != nil && !errors.Is(err, ErrClosed) {
+		n.log.Warn("leaving without having ended this node's session; what belongs to it goes when its time is up", "error", err)
+	}
 }
 
 // handOver lets another voter lead, so that the cluster does not notice.

@@ -80,7 +80,7 @@ func storm(t *testing.T, seed uint64) {
 		replicas := settle(t, c, h)
 		stopWatching()
 		watchers.Wait()
-		check.Verify(t, check.Origin{Seed: seed, Command: fmt.Sprintf("go test -run TestStorm -storm.from %d -storm.seeds 1 -storm.log .", seed)}, h, replicas...)
+		check.Verify(t, check.Origin{Seed: seed, Command: fmt.Sprintf("go test -run TestStorm -storm.from %d -storm.seeds 1 -storm.log -artifacts .", seed)}, h, replicas...)
 	})
 }
 

@@ -15,7 +15,8 @@ const (
 	leastValueBytes = 1 << 10
 	leastTxnOps     = 1
 
-	// MaxTxn bounds the keys and values of one transaction together, in bytes: all
+	// MaxTxn bounds the keys and values of one transaction together, those of its
+	// conditions included, in bytes: all
 	// of it is one entry of the log, during which nothing else is replicated.
 	MaxTxn = 8 << 20
 )
@@ -82,7 +83,10 @@ func (c *Condition) check(own string) error {
 	if c.key == "" && own == "" {
 		return fmt.Errorf("%w: a condition without a key: say which with Of", ErrInvalid)
 	}
-	return checkText("key of a condition", c.key)
+	if err := checkText("key of a condition", c.key); err != nil {
+		return err
+	}
+	return checkSize("value of a condition", len(c.value), MaxTxn)
 }
 
 func (c *Condition) checkHeld() error {

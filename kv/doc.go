@@ -71,8 +71,8 @@
 // # Keys that go by themselves
 //
 // An [Ephemeral] key belongs to the session of the node that wrote it. It goes when
-// the node leaves, at once when its process dies, and after the session's time when
-// the node falls silent. A [TTL] runs by time that the cluster agrees on: the
+// the node leaves, and after the session's time when its process dies or the node
+// falls silent. A [TTL] runs by time that the cluster agrees on: the
 // leader advances it by its monotonic clock and it pauses without a leader, so
 // nobody's wall clock matters. Overwriting a key makes it what the new write says:
 // without options, permanent.

@@ -157,12 +157,14 @@ func txnResult(r *statepb.Result) TxnResult {
 
 // checkTxn refuses what the machine would refuse, before it is sent.
 func (s *Store) checkTxn(t *Transaction) error {
+	size := 0
 	for i := range t.conditions {
-		if err := t.conditions[i].check(""); err != nil {
+		c := &t.conditions[i]
+		if err := c.check(""); err != nil {
 			return err
 		}
+		size += len(c.key) + len(c.value)
 	}
-	size := 0
 	for _, ops := range [2][]Op{t.then, t.otherwise} {
 		for i := range ops {
 			if err := s.checkOp(&ops[i]); err != nil {

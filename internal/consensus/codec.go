@@ -90,7 +90,8 @@ type wireEntry struct {
 }
 
 // decodeMessages calls yield for each message of a frame's body, which the
-// messages alias. What raft would panic about is an error here.
+// messages alias. What raft would panic about is an error here, as far as a message
+// alone can tell.
 func decodeMessages(body []byte, yield func(*pb.Message) error) error {
 	for len(body) > 0 {
 		if len(body) < 4 {

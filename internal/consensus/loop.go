@@ -69,6 +69,7 @@ func (r *Replica) stop() {
 
 func (r *Replica) onTick() {
 	r.tick++
+	r.refused = false
 	r.node.Tick()
 	if at, any := r.proposals.oldest(); any && r.tick-at >= retryTicks {
 		r.proposals.again(r.tick - retryTicks)
@@ -89,13 +90,13 @@ func (r *Replica) turn() {
 	}
 	r.renew(w.renewals)
 	r.offer(w.batches)
-	r.startReads()
-	for r.ctx.Err() == nil && r.node.HasReady() {
+	for r.startReads(); r.ctx.Err() == nil && r.node.HasReady(); r.startReads() {
 		if err := r.handle(r.node.Ready()); err != nil {
 			r.fail(err)
 			return
 		}
 	}
+	r.snapshots.received = nil // raft has taken it, or did not want it
 	r.release()
 	r.lookAgain()
 }
@@ -107,7 +108,7 @@ const hold = 5 * time.Millisecond
 
 // mayPropose reports whether this leader may put another entry into the log now.
 func (r *Replica) mayPropose() bool {
-	return r.uncommitted < maxUncommitted && (r.underway == 0 || r.clock()-r.proposedAt >= hold)
+	return !r.refused && r.uncommitted < maxUncommitted && (r.underway == 0 || r.clock()-r.proposedAt >= hold)
 }
 
 // queued reports whether there is something to propose.
@@ -117,7 +118,7 @@ func (r *Replica) queued() bool { return len(r.backlog) > 0 || r.proposals.ready
 // became possible in this turn, else after the hold.
 func (r *Replica) lookAgain() {
 	switch {
-	case r.lead != r.id || r.uncommitted >= maxUncommitted || !r.queued():
+	case r.lead != r.id || r.refused || r.uncommitted >= maxUncommitted || !r.queued():
 	case r.underway == 0:
 		r.inbox.wake()
 	default:
@@ -127,6 +128,11 @@ func (r *Replica) lookAgain() {
 
 func (r *Replica) step(m *pb.Message) {
 	r.members[m.GetFrom()].heard = r.tick
+	if m.GetType() == pb.MsgHeartbeat && m.GetTerm() >= r.term && m.GetCommit() > r.store.last() {
+		// A leader lets others commit only what they have acknowledged.
+		r.fail(fmt.Errorf("%s says that this node has acknowledged entries up to %d, and its log ends at %d", r.name(m.GetFrom()), m.GetCommit(), r.store.last()))
+		return
+	}
 	if !r.mayStep(m) {
 		return
 	}
@@ -192,8 +198,8 @@ func (r *Replica) register() []byte {
 	return batch
 }
 
-// batches takes what becomes the next entry: this node's commands, then others'.
-// A registration has an entry of its own (S8).
+// batches takes what becomes the next entry: of this node's commands and of those
+// of others, so that neither starves. A registration has an entry of its own (S8).
 func (r *Replica) batches() [][]byte {
 	var taken [][]byte
 	size := 0
@@ -201,26 +207,17 @@ func (r *Replica) batches() [][]byte {
 		taken = append(taken, b)
 		size += len(b)
 	}
-	for size < maxEntry {
-		own := r.proposals.next(r.tick)
-		if own == nil {
-			break
+	alone := len(r.backlog) > 0 && isRegistration(r.backlog[0])
+	if !alone {
+		if own := r.proposals.next(r.tick); own != nil {
+			take(own)
 		}
-		take(own)
 	}
 	n := 0
-	for ; n < len(r.backlog); n++ {
-		b := r.backlog[n]
-		alone := isRegistration(b)
-		if len(taken) > 0 && (alone || size+len(b) > maxEntry) {
-			break
-		}
-		take(b)
-		r.backlogBytes -= len(b)
-		if alone {
-			n++
-			break
-		}
+	for n < len(r.backlog) && size < maxEntry && (n == 0 || !alone && !isRegistration(r.backlog[n])) {
+		take(r.backlog[n])
+		r.backlogBytes -= len(r.backlog[n])
+		n++
 	}
 	r.backlog = append(r.backlog[:0], r.backlog[n:]...)
 	return taken
@@ -248,8 +245,10 @@ func (r *Replica) proposeEntry(batches [][]byte) bool {
 		data = state.AppendBatch(data, b)
 	}
 	if err := r.node.Propose(data); err != nil {
+		// Most likely this leader hands over. Others send theirs to its successor.
 		r.log.Debug("raft refused a proposal", "error", err)
 		r.proposals.again(r.tick)
+		r.refused = true
 		return false
 	}
 	r.leases.proposed = r.leases.proposed[:0]

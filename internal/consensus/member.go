@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"time"
 
@@ -180,6 +181,9 @@ func (r *Replica) acceptMessages(body []byte, from uint64) error {
 // acceptBatch takes another node's proposals. They are looked at here, since an
 // entry that cannot be understood would halt every node (S9).
 func (r *Replica) acceptBatch(body []byte) error {
+	if len(body) > maxCommand+maxBatch {
+		return fmt.Errorf("a batch of %d bytes", len(body))
+	}
 	if err := state.CheckBatch(body); err != nil {
 		return err
 	}

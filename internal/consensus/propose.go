@@ -20,6 +20,9 @@ const (
 	// ErrOverloaded. The machine's window (S8) is no smaller.
 	maxCalls     = 8192
 	maxCallBytes = 64 << 20
+	// maxCommand is the size of the largest command. An entry, a frame and a message
+	// of raft hold several.
+	maxCommand = 16 << 20
 	// maxBatch is how many bytes of commands travel together.
 	maxBatch = 512 << 10
 )
@@ -303,7 +306,11 @@ func (r *Replica) Propose(ctx context.Context, cmd *statepb.Command) (*statepb.R
 	if ctx.Err() != nil {
 		return nil, r.failed(context.Cause(ctx), outcome.NotDone)
 	}
-	command := make([]byte, cmd.SizeVT(), cmd.SizeVT()+1+10)
+	size := cmd.SizeVT()
+	if size > maxCommand {
+		return nil, r.failed(fmt.Errorf("%w: the command has %d bytes, %d is the most", outcome.ErrTooLarge, size, maxCommand), outcome.NotDone)
+	}
+	command := make([]byte, size, size+1+10)
 	if _, err := cmd.MarshalToSizedBufferVT(command); err != nil {
 		return nil, r.failed(err, outcome.NotDone)
 	}

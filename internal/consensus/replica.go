@@ -111,7 +111,8 @@ type Replica struct {
 
 	backlog      [][]byte // batches that wait for room in raft
 	backlogBytes int
-	underway     int // entries proposed in this term and not applied
+	refused      bool // raft takes no proposals until the next tick
+	underway     int  // entries proposed in this term and not applied
 	proposedAt   time.Duration
 	alarm        *time.Timer // rings when queued proposals have waited long enough
 	uncommitted  int64       // bytes proposed in this term and not applied

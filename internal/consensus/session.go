@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kith-go/kith/internal/link"
@@ -25,6 +26,7 @@ type Session struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	acks   chan ack
+	until  atomic.Int64 // the holder's deadline by the replica's clock, in nanoseconds
 }
 
 type ack struct{ nonce uint64 }
@@ -53,13 +55,18 @@ func (s *sessions) close() {
 	s.closed = true
 }
 
-func (s *sessions) live() *Session {
+// live returns the session, nil if there is none that can be relied on now.
+func (s *sessions) live(now time.Duration) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current != nil && s.current.ctx.Err() == nil {
-		return s.current
+	if s.current == nil || s.current.ctx.Err() != nil {
+		return nil
 	}
-	return nil
+	if int64(now) >= s.current.until.Load() { // the machine slept, or this process did
+		s.current.cancel(outcome.ErrSessionEnded)
+		return nil
+	}
+	return s.current
 }
 
 // renewed delivers the leader's promise to the goroutine that keeps the session.
@@ -87,7 +94,7 @@ func (s *sessions) ended(there func(id uint64) bool) {
 // until then, until ctx ends, or the replica. The errors are Propose's, and
 // outcome.ErrSessionEnded if the new one was over before it could be used.
 func (r *Replica) Session(ctx context.Context) (*Session, error) {
-	if s := r.sessions.live(); s != nil {
+	if s := r.sessions.live(r.clock()); s != nil {
 		return s, nil
 	}
 	select {
@@ -98,7 +105,7 @@ func (r *Replica) Session(ctx context.Context) (*Session, error) {
 	case <-r.ctx.Done():
 		return nil, r.failed(context.Cause(r.ctx), outcome.NotDone)
 	}
-	if s := r.sessions.live(); s != nil {
+	if s := r.sessions.live(r.clock()); s != nil {
 		return s, nil
 	}
 	return r.openSession(ctx)
@@ -130,12 +137,14 @@ func (r *Replica) openSession(ctx context.Context) (*Session, error) {
 		return nil, r.failed(outcome.ErrClosed, outcome.NotDone)
 	}
 	r.sessions.current = s
-	r.wg.Go(func() { r.keep(s, until) })
+	s.until.Store(int64(until))
+	r.wg.Go(func() { r.keep(s) })
 	r.sessions.mu.Unlock()
 	var there bool
 	r.View(func(m *state.Machine) { _, there = m.Session(s.ID) })
 	if !there { // ended between its opening and its registration here
 		s.cancel(outcome.ErrSessionEnded)
+		return nil, r.failed(outcome.ErrSessionEnded, outcome.NotDone)
 	}
 	return s, nil
 }
@@ -144,7 +153,7 @@ func (r *Replica) openSession(ctx context.Context) (*Session, error) {
 // then what belongs to it goes. It blocks as Propose does and returns its errors; after
 // one, what belongs to the session goes when its time is up.
 func (r *Replica) EndSession(ctx context.Context) error {
-	s := r.sessions.live()
+	s := r.sessions.live(r.clock())
 	if s == nil {
 		return nil
 	}
@@ -153,12 +162,16 @@ func (r *Replica) EndSession(ctx context.Context) error {
 	return err
 }
 
-// keep renews s until it is lost or the replica ends. until is the holder's
-// deadline by r.clock: TTL(1-ρ) - grace after the last acknowledged renewal was
-// sent (S11).
-func (r *Replica) keep(s *Session, until time.Duration) {
+// nap is the longest that the keeper of a session does not look at the clock: after
+// a suspend its timers are as late as the machine has slept.
+const nap = 250 * time.Millisecond
+
+// keep renews s until it is lost or the replica ends. The holder's deadline is
+// TTL(1-ρ) - grace after the last acknowledged renewal was sent (S11).
+func (r *Replica) keep(s *Session) {
 	every := s.TTL / 5
-	pause := time.NewTimer(every)
+	pause := time.NewTimer(min(every, nap))
+	renewAt := r.clock() + every
 	defer pause.Stop()
 	sentAt := make(map[uint64]time.Duration) // by nonce, those without an answer
 	var nonce uint64
@@ -168,7 +181,7 @@ func (r *Replica) keep(s *Session, until time.Duration) {
 			return
 		case a := <-s.acks:
 			if at, ours := sentAt[a.nonce]; ours {
-				until = max(until, at+shortest(s.TTL)-r.cfg.SessionGrace)
+				s.until.Store(max(s.until.Load(), int64(at+shortest(s.TTL)-r.cfg.SessionGrace)))
 				for n := range sentAt {
 					if n <= a.nonce {
 						delete(sentAt, n)
@@ -178,21 +191,22 @@ func (r *Replica) keep(s *Session, until time.Duration) {
 			continue
 		case <-pause.C:
 		}
-		now := r.clock()
+		now, until := r.clock(), time.Duration(s.until.Load())
 		if now >= until {
 			r.log.Warn("this node's session was not renewed in time and is taken for lost", "session", s.ID)
 			s.cancel(fmt.Errorf("%w: it could not be renewed within %v", outcome.ErrSessionEnded, s.TTL))
 			return
 		}
-		nonce++
-		sentAt[nonce] = now
-		r.askToKeep(s.ID, nonce)
-		// Ask more often once an answer is overdue; and never sleep past the deadline.
-		next := every
-		if len(sentAt) > 1 {
-			next = every / 4
+		if now >= renewAt {
+			nonce++
+			sentAt[nonce] = now
+			r.askToKeep(s.ID, nonce)
+			renewAt = now + every
+			if len(sentAt) > 1 { // an answer is overdue: ask more often
+				renewAt = now + every/4
+			}
 		}
-		pause.Reset(min(next, until-now))
+		pause.Reset(min(max(renewAt-now, 0), nap, until-now))
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// keepSnapshots is how many stay on disk: the newest, and the one before it in
-	// case the newest turns out to be unreadable.
+	// keepSnapshots is how many stay on disk: the newest, and the one before it, for a
+	// person who has to find out what happened.
 	keepSnapshots = 2
 	// chunkTimeout bounds the sending or receiving of one piece of a snapshot.
 	chunkTimeout = 30 * time.Second
@@ -275,8 +275,8 @@ func (r *Replica) takeSnapshot(conn net.Conn, hello link.Hello) error {
 		return err
 	}
 	machine, err := r.restore(meta)
-	if err != nil {
-		return err
+	if err != nil { // nor may the next start find it
+		return errors.Join(err, r.snaps.Remove(meta))
 	}
 	done := make(chan struct{})
 	r.inbox.do(func() {

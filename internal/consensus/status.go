@@ -124,7 +124,8 @@ func (r *Replica) memberStatus(basic raft.BasicStatus) []MemberStatus {
 			if i < 0 {
 				return
 			}
-			all[i].Match, all[i].Active = p.Match, p.RecentActive || id == r.id
+			other := r.members[id]
+			all[i].Match, all[i].Active = p.Match, other == nil || other.heard+electionTicks > r.tick
 			all[i].Lag = last - min(last, p.Match)
 		})
 	}

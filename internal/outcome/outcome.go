@@ -41,6 +41,8 @@ var (
 	ErrClosed = errors.New("kith: node closed")
 	// ErrOverloaded: too much is under way on this node already.
 	ErrOverloaded = errors.New("kith: overloaded")
+	// ErrTooLarge: the request is larger than any can be.
+	ErrTooLarge = errors.New("kith: too large")
 	// ErrNotMember: the cluster does not count this node in (yet).
 	ErrNotMember = errors.New("kith: not a member of the cluster")
 	// ErrStateLost: this node's state directory is damaged, or not the one the

@@ -209,6 +209,18 @@ func (s *Store) Prune(keep int) error {
 	return nil
 }
 
+// Remove removes a snapshot that turned out to be of no use. One that is open for
+// reading stays readable to those that have it open.
+func (s *Store) Remove(m Meta) error {
+	s.mu.Lock()
+	s.have = slices.DeleteFunc(s.have, m.same)
+	s.mu.Unlock()
+	if err := errors.Join(s.fs.Remove(filepath.Join(s.dir, m.name())), s.fs.SyncDir(s.dir)); err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	return nil
+}
+
 func (s *Store) add(m Meta) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
