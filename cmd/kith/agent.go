@@ -62,6 +62,8 @@ taken its name for example, the agent says why and fails.`,
 	f := cmd.Flags()
 	f.StringVar(&o.config.Name, "name", "", "which peer of the list this node is, by `name`")
 	f.Var((*decimal32)(&o.config.PID), "pid", "which peer of the list this node is, by precedence, a `number`")
+	f.StringSliceVar(&o.config.Founders, "founders", nil, "found the cluster with these voters alone, by `names`: at least a majority, the same on each; only if the others are gone for good")
+	f.DurationVar(&o.config.SessionTTL, "session-ttl", 0, "how long the cluster waits for this node when it falls silent, before what belongs to it goes (default "+kith.DefaultSessionTTL.String()+")")
 	f.StringVar(&o.config.PeersPath, "peers", "", "the peers `file` (default: looked up, see kith peers path)")
 	f.StringVar(&o.config.Dir, "dir", "", "state `directory` (default: NAME in $STATE_DIRECTORY, /var/lib/kith for root, else ~/.local/state/kith)")
 	f.StringVar(&o.keyFile, "key-file", "", "`file` with the cluster key (default $KITH_KEY_FILE, else key beside the peers file)")
