@@ -251,6 +251,13 @@ func (q *question) ask(ctx context.Context, r call) (*http.Response, error) {
 	if q.name == "" && !q.anyName { // which would mean all keys to the API
 		return nil, q.failed(outcome.NotDone, fmt.Errorf("%w: the name is empty", kv.ErrInvalid))
 	}
+	limit := MaxValue
+	if r.path == "/txn" {
+		limit = MaxTxnBody
+	}
+	if len(r.body) > limit { // the agent would hang up in the midst of it
+		return nil, q.failed(outcome.NotDone, fmt.Errorf("%w: %d bytes, the limit is %d", kv.ErrTooLarge, len(r.body), limit))
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
 		left = max(time.Millisecond, left-min(left/10, 100*time.Millisecond))

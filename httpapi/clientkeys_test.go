@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,22 @@ func TestClientKeys(t *testing.T) {
 	}
 	if _, err := c.Fire(ctx, "k", 3); err == nil || !strings.Contains(err.Error(), "at 4") {
 		t.Errorf("Fire if: %v", err)
+	}
+}
+
+// TestClientTooLarge: what cannot be taken is not sent, so that its outcome is no riddle.
+func TestClientTooLarge(t *testing.T) {
+	_, c := serve(t, New(newFake(t), Options{}), "")
+	value := Value(bytes.Repeat([]byte{0xff}, MaxTxnBody*3/4)) // as base64
+	_, setErr := c.Set(t.Context(), "k", value[:MaxValue+1], WriteOptions{})
+	_, txnErr := c.Commit(t.Context(), Txn{Then: []TxnOp{{Put: new("k"), Value: &value}}})
+	for _, err := range []error{setErr, txnErr} {
+		if !errors.Is(err, kv.ErrTooLarge) || kith.OutcomeOf(err) != kith.NotDone || !strings.Contains(err.Error(), "the limit is") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if revision, err := c.Set(t.Context(), "k", value[:MaxValue], WriteOptions{}); revision != 1 || err != nil {
+		t.Errorf("what just fits: %d, %v", revision, err)
 	}
 }
 

@@ -99,17 +99,15 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	// The server's time-outs are for ordinary requests; where there are none to lift,
-	// there is nothing to do.
-	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(time.Time{})
 	ctx, cancel := r.Context(), context.CancelFunc(func() {})
 	if timeout > 0 {
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
 	}
 	defer cancel()
 	now, err := h.node.KV().WaitChange(ctx, keyOf(r), rev)
-	rc.SetWriteDeadline(time.Now().Add(h.patience))
+	// The server's time-outs are for ordinary requests. Where there are none to lift, in
+	// a test, there is nothing to do.
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.patience))
 	switch cause := context.Cause(ctx); {
 	case err == nil:
 	case errors.Is(cause, errShutdown):

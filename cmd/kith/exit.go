@@ -135,7 +135,8 @@ func environmentTopic() *cobra.Command {
   PEERS_SYNC_URL     where an agent and "kith peers sync" fetch the list of peers
   PEERS_SYNC_APIKEY  the key sent there, as X-Api-Key
   KITH_KEY_FILE      the file with the cluster key, before the one beside the peers file
-  KITH_API           the agent that all other commands ask, default 127.0.0.1:2033
+  KITH_API           the agent that "nodes", "status" and the commands for keys ask,
+                     default 127.0.0.1:2033
   KITH_TOKEN_FILE    the file with the token for it
   STATE_DIRECTORY    where agents keep their state, each in a directory of its name;
                      systemd sets it; without it root's are in /var/lib/kith

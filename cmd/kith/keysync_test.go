@@ -3,16 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -176,6 +175,13 @@ func TestSyncOnce(t *testing.T) {
 	holds(t, "f", "w")
 	mode(0o600)
 	noLitter(t, ".", "f", "link")
+	if os.Chown("f", 12345, 54321) == nil { // as root: the service's file stays the service's
+		put(t, node, "k", "theirs")
+		once("--output", "f").want(t, exitOK)
+		if out, err := exec.Command("ls", "-n", "f").Output(); err == nil && !strings.Contains(string(out), "12345") {
+			t.Errorf("the owner became %s", out)
+		}
+	}
 
 	// What a command leaves running holds up nothing, a value nobody reads neither.
 	put(t, node, "k", strings.Repeat("x", httpapi.MaxValue))
@@ -218,20 +224,16 @@ func TestSyncPending(t *testing.T) {
 	cli(t, "sync", "k", "-o", "f", "--exec", command, "--once", "--api", api).want(t, exitOK)
 	holds(t, "log", "vww")
 
-	// An interrupted command ends, with all that it has started.
-	_, stop = syncing(t, api, "k", "-o", "f", "--exec", `echo $$ > pid; sleep 1000 & wait`)
+	// An interrupted command is told to end, with all that it has started.
+	child := `trap "echo bye > bye; exit" TERM; echo > child; while :; do sleep 0.01; done`
+	_, stop = syncing(t, api, "k", "-o", "f", "--exec", "("+child+") & wait")
 	put(t, node, "k", "x")
-	var pid int
-	eventually(t, "the command runs", func() bool {
-		text, _ := os.ReadFile("pid")
-		n, _ := fmt.Sscan(string(text), &pid)
-		return n == 1
-	})
+	eventually(t, "the command runs", func() bool { _, err := os.Stat("child"); return err == nil })
 	if code := stop(); code != exitOK {
 		t.Errorf("the code is %d", code)
 	}
-	eventually(t, "its process group is gone", func() bool { return errors.Is(syscall.Kill(-pid, 0), syscall.ESRCH) })
-	noLitter(t, ".", ".f.kith-pending", "f", "good", "log", "pid")
+	holds(t, "bye", "bye\n")
+	noLitter(t, ".", ".f.kith-pending", "bye", "child", "f", "good", "log")
 }
 
 // agentAt serves node at an address until stop.

@@ -257,9 +257,16 @@ func left(t *testing.T, dir string) (dirs []string, agents []int) {
 	return dirs, agents
 }
 
+// TestDemo: it plays to the end, its agents find nothing of what the user has set, and
+// nothing is left.
 func TestDemo(t *testing.T) {
 	dir := t.TempDir()
-	p := launch(t, dir, "demo", "--json")
+	p := launchWith(t, dir, func(cmd *exec.Cmd) {
+		for _, name := range []string{"PEERS_PATH", "KITH_KEY_FILE", "KITH_TOKEN_FILE", "STATE_DIRECTORY"} {
+			cmd.Env = append(cmd.Env, name+"="+filepath.Join(dir, "nowhere"))
+		}
+		cmd.Env = append(cmd.Env, "PEERS_SYNC_URL=http://127.0.0.1:1/", "PEERS_SYNC_APIKEY=x", "KITH_API=127.0.0.1:1")
+	}, "demo", "--json")
 	if code := p.wait(); code != exitOK {
 		t.Fatalf("the demo ends with %d", code)
 	}
@@ -401,20 +408,6 @@ func TestSignalsWhileReading(t *testing.T) {
 	})
 	if code := p.wait(); code != -1 {
 		t.Errorf("after two signals the code is %d, want the end by a signal", code)
-	}
-}
-
-// TestDemoEnvironment: the demo's agents find nothing of what the user has set.
-func TestDemoEnvironment(t *testing.T) {
-	dir := t.TempDir()
-	p := launchWith(t, dir, func(cmd *exec.Cmd) {
-		for _, name := range []string{"PEERS_PATH", "KITH_KEY_FILE", "KITH_TOKEN_FILE", "STATE_DIRECTORY"} {
-			cmd.Env = append(cmd.Env, name+"="+filepath.Join(dir, "nowhere"))
-		}
-		cmd.Env = append(cmd.Env, "PEERS_SYNC_URL=http://127.0.0.1:1/", "PEERS_SYNC_APIKEY=x", "KITH_API=127.0.0.1:1")
-	}, "demo", "--json")
-	if code := p.wait(); code != exitOK {
-		t.Errorf("the demo ends with %d", code)
 	}
 }
 
