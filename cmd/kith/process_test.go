@@ -107,7 +107,10 @@ func TestAgentAlone(t *testing.T) {
 	if ready.Name != "solo" || ready.Process != p.cmd.Process.Pid || !strings.HasPrefix(ready.HTTP, "http://127.0.0.1:") {
 		t.Errorf("ready: %+v", ready)
 	}
-	eventually(t, "it leads its cluster of one", func() bool { return cli(t, "status", "--api", ready.HTTP).code == exitOK })
+	eventually(t, "it leads its cluster of one", func() bool {
+		s := decode[httpapi.Status](t, cli(t, "status", "--json", "--api", ready.HTTP).out)
+		return s.Healthy && s.Agreement != nil && s.Agreement.State == "leader"
+	})
 	cli(t, "status", "--api", ready.HTTP).want(t, exitOK, "solo", "healthy")
 	nodes := decode[httpapi.Nodes](t, cli(t, "nodes", "--api", ready.HTTP, "--json").want(t, exitOK).out)
 	if len(nodes.Nodes) != 1 || nodes.Nodes[0].Tags["rack"] != "7" {
