@@ -19,6 +19,9 @@ func TestGuaranteesAreShown(t *testing.T) {
 		t.Fatalf("only %d tests are named", len(named))
 	}
 	for _, m := range named {
+		if m[2] == "TestName" { // the explanation
+			continue
+		}
 		dir := filepath.Join("../..", m[1])
 		if m[1] == "kith" {
 			dir = "../.."
@@ -46,4 +49,3 @@ func declares(t *testing.T, dir, declaration string) bool {
 	}
 	return false
 }
-
