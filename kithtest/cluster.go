@@ -78,8 +78,9 @@ func Names(n int) []string {
 // started one after the other and need not have met when it returns.
 func Start(t testing.TB, n int, opts Options) *Cluster {
 	t.Helper()
+	dir := t.TempDir() // before newCluster's cleanup: nodes close first
 	c := newCluster(t, opts)
-	c.patience, c.poll = 60*time.Second, 5*time.Millisecond
+	c.dir, c.patience, c.poll = dir, 60*time.Second, 5*time.Millisecond
 	for i, name := range Names(n) {
 		message, control := c.freePorts()
 		c.list.Peers = append(c.list.Peers, &peers.Peer{
@@ -171,15 +172,11 @@ func (c *Cluster) startAll() {
 
 // config returns the configuration of the node called name.
 func (c *Cluster) config(name string) kith.Config {
-	dir := c.dir
-	if dir == "" {
-		dir = c.t.TempDir()
-	}
 	cfg := kith.Config{
 		Name:   name,
 		Peers:  c.Peers(),
 		Key:    c.key,
-		Dir:    filepath.Join(dir, name),
+		Dir:    filepath.Join(c.dir, name),
 		Logger: c.opts.Logger.With("node", name),
 	}
 	if c.network != nil {

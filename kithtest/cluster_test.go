@@ -27,6 +27,23 @@ func TestLoopback(t *testing.T) {
 	c.AwaitSeen("charlie", membership.StatusLeft)
 }
 
+// TestLoopbackKeepsDirectories: a node that is started again has what it had.
+func TestLoopbackKeepsDirectories(t *testing.T) {
+	c := kithtest.Start(t, 3, kithtest.Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := c.Node("alpha").KV().Set(ctx, "k", []byte("v")); err != nil {
+		t.Fatal(err)
+	}
+	before := c.Node("bravo").Status().Dir
+	c.Kill("bravo")
+	bravo := c.Restart("bravo")
+	e, err := bravo.KV().Get(ctx, "k")
+	if err != nil || string(e.Value) != "v" || bravo.Status().Dir != before {
+		t.Errorf("restarted, it reads %q, %v; it lives in %s, before in %s", e.Value, err, bravo.Status().Dir, before)
+	}
+}
+
 func TestVirtual(t *testing.T) {
 	kithtest.Virtual(t, 5, kithtest.Options{Seed: 1}, func(t *testing.T, c *kithtest.Cluster) {
 		start := time.Now()
