@@ -42,7 +42,7 @@ func (b *bench) measure() error {
 func (b *bench) startAll() error {
 	for _, system := range b.systems {
 		progress("starting %s", system)
-		c, err := startCluster(b.family, system, b.dir, b.conns)
+		c, err := startCluster(b.family, system, b.dir, b.profile, b.conns)
 		if err != nil {
 			return err
 		}

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"runtime/pprof"
 )
 
 // The benchmark runs itself again for every server and every load generator.
@@ -27,6 +29,7 @@ type spec struct {
 	Node    int      // which of Members a server is
 	Members []member // the whole cluster
 	Conns   int      // connections of a load generator to one node
+	Profile string   // where profiles of its loads are written; "": nowhere
 }
 
 // member is one server of a cluster: its name, its state directory, and its
@@ -123,7 +126,7 @@ func beChild(in io.Reader, out io.Writer) error {
 		if err = lines.Decode(&q); err != nil {
 			break
 		}
-		a, failed := q.answer(ctx, c)
+		a, failed := s.profiled(ctx, q, c)
 		if failed != nil {
 			fmt.Fprintf(os.Stderr, "%+v: %v\n", q, failed)
 			a.Error = failed.Error()
@@ -134,6 +137,25 @@ func beChild(in io.Reader, out io.Writer) error {
 		return nil
 	}
 	return err
+}
+
+// profiled is answer, with a CPU profile of this process if the spec asks for one
+// and q is a load.
+func (s spec) profiled(ctx context.Context, q request, c client) (reply, error) {
+	if s.Profile == "" || q.Load == nil {
+		return q.answer(ctx, c)
+	}
+	name := fmt.Sprintf("%s-%s-%d.pprof", s.Kind, q.Load.Op, q.Load.Callers)
+	f, err := os.Create(filepath.Join(s.Profile, name))
+	if err != nil {
+		return reply{}, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return reply{}, errors.Join(err, f.Close())
+	}
+	a, err := q.answer(ctx, c)
+	pprof.StopCPUProfile()
+	return a, errors.Join(err, f.Close())
 }
 
 // answer does what q asks. A parent that stops waiting kills the child, so ctx

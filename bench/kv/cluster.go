@@ -32,8 +32,8 @@ type cluster struct {
 }
 
 // startCluster returns when the cluster serves and has its keys.
-func startCluster(f *family, system, dir string, conns int) (*cluster, error) {
-	c := &cluster{system: system, family: f, spec: spec{Conns: conns},
+func startCluster(f *family, system, dir, profile string, conns int) (*cluster, error) {
+	c := &cluster{system: system, family: f, spec: spec{Conns: conns, Profile: profile},
 		servers: make([]*child, clusterSize), inside: system == "kith"}
 	ports, err := freePorts(3 * clusterSize)
 	if err != nil {

@@ -44,6 +44,7 @@ type options struct {
 	conns   int
 	dir     string
 	keep    bool
+	profile string
 }
 
 func parse(args []string) (*options, error) {
@@ -61,6 +62,7 @@ func parse(args []string) (*options, error) {
 	flags.IntVar(&o.conns, "conns", 4, "connections that the callers share, to one server, of a rival")
 	flags.StringVar(&o.dir, "dir", os.TempDir(), "where the temporary directory is made that holds all state")
 	flags.BoolVar(&o.keep, "keep", false, "keep that directory")
+	flags.StringVar(&o.profile, "profile", "", "write a CPU profile of each process that runs a load into this `directory`, which is there")
 	flags.BoolVar(&quick, "quick", false, "a smoke test: 1 and 64 callers, and unless they are given -time 500ms, -rounds 1, -kills 1, -million 20000")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
