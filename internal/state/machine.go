@@ -5,6 +5,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/kith-go/kith/internal/planted"
 	"github.com/kith-go/kith/internal/state/statepb"
 )
 
@@ -34,6 +35,9 @@ type Machine struct {
 	proposers map[uint64]*proposer // by ID
 	current   map[uint64]*proposer // the same by member
 
+	own     map[uint64][]uint64 // IDs of nodes' own sessions by member, in order
+	clients map[string]uint64   // those of remote clients by client
+
 	history history
 
 	// epoch grows with each snapshot. A queue of an earlier epoch belongs to a
@@ -45,6 +49,7 @@ type Machine struct {
 	touched    touched
 	answers    []Answer
 	changes    []Change
+	ended      []uint64
 	registered bool // a new proposer was made
 }
 
@@ -53,6 +58,7 @@ type Machine struct {
 type Outcome struct {
 	Answers []Answer // in order of the commands, each of which has one
 	Changes []Change // in order
+	Ended   []uint64 // sessions that ended, in order
 }
 
 // Answer tells a proposer what became of a command, or of its registration.
@@ -77,6 +83,8 @@ func New() *Machine {
 		}, btree.Options{NoLocks: true}),
 		proposers: make(map[uint64]*proposer),
 		current:   make(map[uint64]*proposer),
+		own:       make(map[uint64][]uint64),
+		clients:   make(map[string]uint64),
 		history:   newHistory(),
 	}
 }
@@ -98,15 +106,16 @@ func (m *Machine) Apply(index, term uint64, data []byte) (Outcome, error) {
 	m.index, m.term = index, term
 	m.answers = released(m.answers)
 	m.changes = released(m.changes)
+	m.ended = m.ended[:0]
 	m.registered = false
 	if len(data) > 0 {
 		m.applyEntry(&m.entry)
 	}
-	return Outcome{Answers: m.answers, Changes: m.changes}, nil
+	return Outcome{Answers: m.answers, Changes: m.changes, Ended: m.ended}, nil
 }
 
 func (m *Machine) applyEntry(e *entry) {
-	own := e.term == m.term // else another leader committed it, for whom time and ended do not speak (S7)
+	own := e.term == m.term || planted.Bug(planted.ExpireDeposed) // else another leader committed it, for whom time and ended do not speak (S7)
 	if own {
 		m.time = max(m.time, e.time)
 	}

@@ -117,6 +117,7 @@ func (p *pair) compare() {
 	if queues != len(model.queues) || !maps.Equal(sessions, model.sessions) {
 		p.Fatalf("%d queues, sessions %v; the model: %d, %v", queues, sessions, len(model.queues), model.sessions)
 	}
+	p.compareSessions(sessions)
 	for name, revision := range model.events {
 		if m.Event(name) != revision {
 			p.Fatalf("event %s is at %d, in the model at %d", name, m.Event(name), revision)
@@ -126,6 +127,38 @@ func (p *pair) compare() {
 	if a, b := p.f.bytes(), snapshotBytes(p.f.t, p.other.Snapshot()); !bytes.Equal(a, b) {
 		p.Fatal("a machine that was restored has gone apart from one that was not")
 	}
+}
+
+// compareSessions: the indexes say of all sessions what the list of all says.
+func (p *pair) compareSessions(all map[uint64]Session) {
+	m := p.f.m
+	found := 0
+	for member := range uint64(5) {
+		for s := range m.SessionsOf(member) {
+			if found++; all[s.ID] != s || s.Member != member || s.Client != "" {
+				p.Fatalf("session %+v among those of member %d", s, member)
+			}
+		}
+	}
+	for id, s := range all {
+		if s.Client == "" {
+			continue
+		}
+		if of, ok := m.ClientSession(s.Client); !ok || of != s {
+			p.Fatalf("the session of client %s is %d, not %+v", s.Client, id, of)
+		}
+		found++
+	}
+	if found != len(all) || len(m.clients)+sum(m.own) != found {
+		p.Fatalf("the indexes have %d of %d sessions: %v, %v", found, len(all), m.own, m.clients)
+	}
+}
+
+func sum(of map[uint64][]uint64) (n int) {
+	for _, ids := range of {
+		n += len(ids)
+	}
+	return n
 }
 
 // compareHistory: what is remembered is a whole end of all that happened.

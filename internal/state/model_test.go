@@ -171,6 +171,13 @@ func (m *model) register(r *statepb.Registration, registered *bool) *statepb.Res
 		return nil
 	}
 	*registered = true
+	if p != nil {
+		for _, id := range slices.Sorted(maps.Keys(m.sessions)) {
+			if s := m.sessions[id]; s.Member == r.Member && s.Client == "" {
+				m.end(id)
+			}
+		}
+	}
 	m.proposers[r.Member] = &modelProposer{id: m.index, incarnation: r.Incarnation, results: map[uint64]*statepb.Result{}}
 	return &statepb.Result{Revision: m.index}
 }
@@ -231,7 +238,13 @@ func (m *model) attempt(c *statepb.Command) *statepb.Result {
 		m.events[op.Fire.Name] = m.revision
 		m.changed(statepb.Change_FIRE, op.Fire.Name, previous)
 	case *statepb.Command_OpenSession:
-		if o := op.OpenSession; o.TtlMs < m.limits.MinTtlMs {
+		o := op.OpenSession
+		for _, s := range m.sessions {
+			if o.Client != "" && s.Client == o.Client {
+				return &statepb.Result{Revision: s.ID}
+			}
+		}
+		if o.TtlMs < m.limits.MinTtlMs {
 			return m.result(statepb.Result_INVALID)
 		}
 		m.revision++

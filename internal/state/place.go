@@ -3,6 +3,7 @@ package state
 import (
 	"strings"
 
+	"github.com/kith-go/kith/internal/planted"
 	"github.com/kith-go/kith/internal/state/statepb"
 )
 
@@ -69,10 +70,14 @@ func (m *Machine) begin(e *statepb.Enter, s *session) *statepb.Result {
 func (m *Machine) enqueue(q *queue, e *statepb.Enter, s *session) *statepb.Result {
 	revision := m.advance()
 	i := q.entrance(e.Precedence)
-	m.insert(q, i, newSlot(e, revision, m.time), s)
+	token := revision
+	if planted.Bug(planted.TokenReused) && i == 0 {
+		token = 1
+	}
+	m.insert(q, i, newSlot(e, token, m.time), s)
 	m.noteQueue(q, revision)
 	result := m.done()
-	result.Token, result.Position, result.Limit = revision, uint64(i), q.Limit
+	result.Token, result.Position, result.Limit = token, uint64(i), q.Limit
 	return result
 }
 
@@ -126,7 +131,7 @@ func (m *Machine) leave(l *statepb.Leave) *statepb.Result {
 	if l.Session != 0 && l.Session != s.Session || l.Member != "" && l.Member != s.Member {
 		return m.refuse(statepb.Result_NO_SLOT, "the place with the token %d is another's", token)
 	}
-	m.remove(m.writable(q), m.advance(), func(other *Slot) bool { return other == s })
+	m.removeAt(m.writable(q), m.advance(), i)
 	return m.done()
 }
 
@@ -167,7 +172,7 @@ func (m *Machine) revoke(r *statepb.Revoke) *statepb.Result {
 	s := *q.Slots[i]
 	switch {
 	case !q.holds(i):
-		m.remove(m.writable(q), m.advance(), func(other *Slot) bool { return other.Token == r.Token })
+		m.removeAt(m.writable(q), m.advance(), i)
 		return m.done()
 	case s.Revoked:
 		return m.unchanged()

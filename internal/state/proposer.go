@@ -67,7 +67,26 @@ func valueBytes(r *statepb.Result) (size int) {
 	return size
 }
 
-// register makes a proposer of a member, in the place of its former one.
+// Incarnation returns the incarnation in which the member is registered as a proposer,
+// 0 if it never was.
+func (m *Machine) Incarnation(member uint64) uint64 {
+	if p := m.current[member]; p != nil {
+		return p.incarnation
+	}
+	return 0
+}
+
+// register makes a proposer of a member, in the place of its former one, and ends the
+// sessions that the former one has opened, with all that they hold.
+//
+// That is no sooner than their holders stopped (S11). A member's state directory
+// belongs to one process at a time, which is what its lock is for, so a process that
+// registers anew has outlived the former one; and one that goes on under a new
+// incarnation, because its address changes, has let go of its session before. A member
+// without a directory is a cluster of its own, and its state dies with its process. It is
+// done here, and not by the leader, because so it cannot be lost with the leader, and
+// so that all sessions of a member belong to the incarnation that is registered: the
+// crash path (S12) relies on that.
 func (m *Machine) register(r *statepb.Registration) {
 	result := m.unchanged()
 	former := m.current[r.Member]
@@ -84,6 +103,7 @@ func (m *Machine) register(r *statepb.Registration) {
 		m.registered = true
 		if former != nil {
 			delete(m.proposers, former.id)
+			m.outlive(r.Member)
 		}
 		m.enlist(&proposer{id: m.index, member: r.Member, incarnation: r.Incarnation})
 		result.Revision = m.index

@@ -146,12 +146,29 @@ func (m *Machine) remove(q *queue, revision uint64, gone func(*Slot) bool) {
 		if !gone(s) {
 			return false
 		}
-		m.size -= s.charge()
-		if of, ok := m.sessions.Get(s.Session); ok {
-			delete(of.places, place{q.Kind, q.Name, s.Member})
-		}
+		m.vacate(q, s)
 		return true
 	})
+	m.removed(q, revision)
+}
+
+// removeAt is remove for the slot at position i: nobody else need be looked at, however
+// long the queue.
+func (m *Machine) removeAt(q *queue, revision uint64, i int) {
+	m.vacate(q, q.Slots[i])
+	q.Slots = slices.Delete(q.Slots, i, i+1)
+	m.removed(q, revision)
+}
+
+// vacate takes s, which leaves q, from its session and the state's size.
+func (m *Machine) vacate(q *queue, s *Slot) {
+	m.size -= s.charge()
+	if of, ok := m.sessions.Get(s.Session); ok {
+		delete(of.places, place{q.Kind, q.Name, s.Member})
+	}
+}
+
+func (m *Machine) removed(q *queue, revision uint64) {
 	if len(q.Slots) == 0 {
 		m.queues[q.Kind].Delete(q.Name)
 		m.size -= queueSize(q.Name)

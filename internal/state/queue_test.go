@@ -381,3 +381,73 @@ func TestOpenSession(t *testing.T) {
 		t.Errorf("sessions of 1: %v; all: %v", own, all)
 	}
 }
+
+// TestClientHasOneSession: a client that comes by way of another node, or asks again,
+// finds the session that it has; the next one is another.
+func TestClientHasOneSession(t *testing.T) {
+	f := newFeed(t)
+	first := f.ok(openSession(1, "client", 5000)).Revision
+	if again := f.ok(openSession(2, "client", 9000)).Revision; again != first {
+		t.Errorf("by way of another node it gets session %d, not %d", again, first)
+	}
+	other := f.ok(openSession(2, "other", 5000)).Revision
+	f.reborn()
+	if got, ok := f.m.ClientSession("client"); !ok || got != (Session{ID: first, Member: 1, Client: "client", TTL: 5000}) {
+		t.Errorf("session: %+v, %v", got, ok)
+	}
+	if got, ok := f.m.ClientSession(""); ok {
+		t.Errorf("nobody has %+v", got)
+	}
+	var after []uint64
+	for s := range f.m.SessionsAfter(first) {
+		after = append(after, s.ID)
+	}
+	if fmt.Sprint(after) != fmt.Sprint([]uint64{other}) {
+		t.Errorf("opened after %d: %v", first, after)
+	}
+	f.ok(endSession(first))
+	if _, ok := f.m.ClientSession("client"); ok {
+		t.Error("the session has ended, and is found")
+	}
+	if second := f.ok(openSession(3, "client", 5000)).Revision; second <= other {
+		t.Errorf("the next session is %d", second)
+	}
+}
+
+// TestNewIncarnationOutlivesSessions: when a node registers anew, what its former
+// process held goes, and what belongs to its clients stays (S11).
+func TestNewIncarnationOutlivesSessions(t *testing.T) {
+	f := newFeed(t)
+	if got := f.m.Incarnation(2); got != 0 {
+		t.Errorf("before it registers it has incarnation %d", got)
+	}
+	f.register(2, 7)
+	first, second := f.ok(openSession(2, "", 5000)).Revision, f.ok(openSession(2, "", 5000)).Revision
+	client := f.ok(openSession(2, "client", 5000)).Revision
+	theirs := f.ok(openSession(3, "", 5000)).Revision
+	f.ok(txn(opPutFor("key", "of the second", 0, second)))
+	for _, stale := range []uint64{7, 6} {
+		f.register(2, stale)
+		if _, ok := f.m.Session(first); !ok {
+			t.Fatalf("registering as %d again ended the session", stale)
+		}
+	}
+	out := f.apply(&statepb.Entry{Term: f.term, Batches: []*statepb.Batch{{Registration: &statepb.Registration{Member: 2, Incarnation: 8}}}})
+	if fmt.Sprint(out.Ended) != fmt.Sprint([]uint64{first, second}) {
+		t.Errorf("ended: %v, want %d and %d", out.Ended, first, second)
+	}
+	if f.keys() != "" {
+		t.Errorf("keys: %s", f.keys())
+	}
+	for _, id := range []uint64{client, theirs} {
+		if _, ok := f.m.Session(id); !ok {
+			t.Errorf("session %d has ended, too", id)
+		}
+	}
+	if got := f.m.Incarnation(2); got != 8 {
+		t.Errorf("incarnation %d", got)
+	}
+	for range f.m.SessionsOf(2) {
+		t.Error("it still has a session")
+	}
+}

@@ -45,6 +45,9 @@ func (s *restoration) session(p *statepb.Session) error {
 	if p.Client != "" && nameError(p.Client) != nil {
 		return fmt.Errorf("session %d: client: %w", p.Id, nameError(p.Client))
 	}
+	if other, taken := s.m.clients[p.Client]; taken {
+		return fmt.Errorf("sessions %d and %d are of one client", other, p.Id)
+	}
 	s.m.addSession(Session{ID: p.Id, Member: p.Member, Client: p.Client, TTL: p.TtlMs})
 	return s.happened(p.Id)
 }

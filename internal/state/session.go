@@ -14,7 +14,7 @@ import (
 type Session struct {
 	ID     uint64 // the revision that opened it
 	Member uint64 // Raft ID of the node whose it is, or that speaks for the client
-	Client string // a remote client's ID, "" for the node's own
+	Client string // a remote client's ID, "" for the node's own; no two sessions share one
 	TTL    uint64 // milliseconds
 }
 
@@ -59,16 +59,31 @@ func (m *Machine) Sessions() iter.Seq[Session] {
 	}
 }
 
-// SessionsOf goes over a node's own sessions, not those of its clients, by ID: a node
-// has several when it was restarted before the earlier ones ended.
+// SessionsAfter goes over the sessions that were opened after the given revision, by
+// ID.
+func (m *Machine) SessionsAfter(revision uint64) iter.Seq[Session] {
+	return func(yield func(Session) bool) {
+		m.sessions.Ascend(revision+1, func(_ uint64, s *session) bool { return yield(s.Session) })
+	}
+}
+
+// SessionsOf goes over a node's own sessions, not those of its clients, by ID. All of
+// them were opened in the incarnation that is registered ([Machine.Incarnation]); there
+// are several when the node gave one up and opened another before the first one ended.
 func (m *Machine) SessionsOf(member uint64) iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		for s := range m.Sessions() {
-			if s.Member == member && s.Client == "" && !yield(s) {
+		for _, id := range m.own[member] {
+			if s, ok := m.Session(id); ok && !yield(s) {
 				return
 			}
 		}
 	}
+}
+
+// ClientSession returns the session of the remote client with that ID, false if it has
+// none.
+func (m *Machine) ClientSession(client string) (Session, bool) {
+	return m.Session(m.clients[client])
 }
 
 func (m *Machine) noSession(id uint64) *statepb.Result {
@@ -82,6 +97,9 @@ func (m *Machine) openSession(o *statepb.OpenSession) *statepb.Result {
 	}
 	if refused := m.checkText("client", o.Client); refused != nil {
 		return refused
+	}
+	if s, ok := m.ClientSession(o.Client); ok {
+		return &statepb.Result{Revision: s.ID} // opened by way of another node, or by an attempt whose answer was lost
 	}
 	if o.TtlMs < l.MinTtlMs || o.TtlMs > l.MaxTtlMs {
 		return m.refuse(statepb.Result_INVALID, "ttl_ms: %d is not within %d and %d", o.TtlMs, l.MinTtlMs, l.MaxTtlMs)
@@ -101,6 +119,27 @@ func (m *Machine) openSession(o *statepb.OpenSession) *statepb.Result {
 func (m *Machine) addSession(s Session) {
 	m.sessions.Set(s.ID, &session{Session: s})
 	m.size += s.charge()
+	if s.Client == "" {
+		m.own[s.Member] = append(m.own[s.Member], s.ID) // which is the highest so far
+	} else {
+		m.clients[s.Client] = s.ID
+	}
+}
+
+// dropSession undoes addSession.
+func (m *Machine) dropSession(s Session) {
+	m.sessions.Delete(s.ID)
+	m.size -= s.charge()
+	if s.Client != "" {
+		delete(m.clients, s.Client)
+		return
+	}
+	if i, found := slices.BinarySearch(m.own[s.Member], s.ID); found {
+		m.own[s.Member] = slices.Delete(m.own[s.Member], i, i+1)
+	}
+	if len(m.own[s.Member]) == 0 {
+		delete(m.own, s.Member)
+	}
 }
 
 func (m *Machine) endSession(e *statepb.EndSession) *statepb.Result {
@@ -128,9 +167,18 @@ func (m *Machine) end(s *session) {
 		}
 		m.remove(m.writable(q), revision, func(slot *Slot) bool { return slot.Session == s.ID })
 	}
-	m.sessions.Delete(s.ID)
-	m.size -= s.charge()
+	m.dropSession(s.Session)
+	m.ended = append(m.ended, s.ID)
 	m.history.trim(m.limits)
+}
+
+// outlive ends a member's own sessions: the process whose they were is gone.
+func (m *Machine) outlive(member uint64) {
+	for _, id := range slices.Clone(m.own[member]) {
+		if s, ok := m.sessions.Get(id); ok {
+			m.end(s)
+		}
+	}
 }
 
 func byQueue(a, b place) int {

@@ -366,7 +366,8 @@ func (x *Batch) GetRegistration() *Registration {
 }
 
 // Registration makes a proposer, whose ID is the index of this entry (S8). At most
-// one in an entry counts. It replaces the member's earlier one.
+// one in an entry counts. It replaces the member's earlier one, and ends the sessions
+// that the member had, but not those of its clients.
 type Registration struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Member        uint64                 `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`           // Raft ID
@@ -1358,7 +1359,8 @@ func (x *Fire) GetIfRevision() uint64 {
 	return 0
 }
 
-// OpenSession makes a session, whose ID is the revision of this change.
+// OpenSession makes a session, whose ID is the revision of this change. A client that has
+// one already gets that one's ID.
 type OpenSession struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Member        uint64                 `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"` // the Raft ID of the node whose session it is, or that speaks for the client
