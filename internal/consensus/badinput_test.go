@@ -57,7 +57,7 @@ func alone(t *testing.T, d *memdisk.Disk, clock func() time.Duration, ttl time.D
 	t.Helper()
 	c := &statepb.Cluster{Id: testCluster, Feature: 1, Members: []*statepb.Member{{RaftId: 1, Name: "a", Pid: 1, Voter: true, Directory: testCluster}}}
 	r, err := Start(Config{Cluster: c, Self: 1, Incarnation: 1, FS: d.Mount(), Dir: "/state",
-		Dial: func(context.Context, *statepb.Member, link.Purpose) (net.Conn, error) { return nil, errNobody },
+		Dial: nobodyAnswers,
 		Hub:  new(Hub), Clock: clock, Log: log, SessionTTL: ttl, SessionGrace: time.Second})
 	if err != nil {
 		t.Fatal(err)

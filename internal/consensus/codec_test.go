@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -164,16 +165,15 @@ func FuzzDecodeMessages(f *testing.F) {
 	})
 }
 
-func FuzzDecodeRenewal(f *testing.F) {
-	f.Add(appendRenewal(nil, 1, 2))
+func FuzzDecodeRenewals(f *testing.F) {
+	f.Add(appendRenewals(nil, []renewal{{session: 1, nonce: 2}, {session: 3, nonce: 1 << 63}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		session, nonce, err := decodeRenewal(b)
+		renewals, err := decodeRenewals(b)
 		if err != nil {
 			return
 		}
-		s2, n2, err := decodeRenewal(appendRenewal(nil, session, nonce))
-		if err != nil || s2 != session || n2 != nonce {
-			t.Fatal(session, nonce, s2, n2, err)
+		if again, err := decodeRenewals(appendRenewals(nil, renewals)); err != nil || !slices.Equal(again, renewals) {
+			t.Fatal(renewals, again, err)
 		}
 	})
 }

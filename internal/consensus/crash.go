@@ -1,14 +1,11 @@
 package consensus
 
 import (
-	"context"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
-
-	"github.com/kith-go/kith/internal/link"
 )
 
 // crash is what follows when the leader's process has died, which is seen at once
@@ -17,9 +14,11 @@ import (
 //
 // It belongs to the loop.
 type crash struct {
-	probing  bool
 	campaign *time.Timer // nil unless this node is about to campaign
 	attempts int
+	// evidence is what this node was told as a leader, in this term (S12): by whom, and at
+	// which tick the last time.
+	evidence map[testimony]map[uint64]uint64
 }
 
 const (
@@ -37,28 +36,6 @@ func (c *crash) over() {
 		c.campaign = nil
 	}
 	c.attempts = 0
-}
-
-// probe asks a leader whose connection broke whether it is still there.
-func (r *Replica) probe(id uint64) {
-	if r.crash.probing || id != r.lead || r.members[id] == nil {
-		return
-	}
-	r.crash.probing = true
-	r.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(r.ctx, probeTimeout)
-		defer cancel()
-		conn, err := r.cfg.Dial(ctx, r.members[id].Member, link.Probe)
-		if conn != nil {
-			conn.Close()
-		}
-		r.inbox.do(func() {
-			r.crash.probing = false
-			if link.Refused(err) {
-				r.crashed(id, "it refuses connections")
-			}
-		})
-	})
 }
 
 // crashed is told that the process of a member has died. If that was the leader,

@@ -30,6 +30,7 @@ type scratch struct {
 	entries []wal.Entry
 	answers []state.Answer
 	changes []state.Change
+	ended   []uint64
 }
 
 // loop is the only goroutine that touches raft, the log and, for writing, the
@@ -74,6 +75,13 @@ func (r *Replica) onTick() {
 	if at, any := r.proposals.oldest(); any && r.tick-at >= retryTicks {
 		r.proposals.again(r.tick - retryTicks)
 	}
+	if r.tick%renewRetryTicks == 0 {
+		r.asks.again()
+	}
+	if r.lead != raft.None {
+		r.probeLost(false)
+	}
+	r.forgetEvidence()
 	r.expire()
 	r.publish()
 }
@@ -89,6 +97,7 @@ func (r *Replica) turn() {
 		r.step(m)
 	}
 	r.renew(w.renewals)
+	r.sendRenewals()
 	r.offer(w.batches)
 	for r.startReads(); r.ctx.Err() == nil && r.node.HasReady(); r.startReads() {
 		if err := r.handle(r.node.Ready()); err != nil {
@@ -300,6 +309,7 @@ func (r *Replica) follow(rd raft.Ready) {
 	r.backlog, r.backlogBytes, r.uncommitted = nil, 0, 0
 	r.underway = 0
 	r.registering = 0
+	r.crash.evidence = nil
 	if lead == raft.None {
 		r.log.Info("no leader", "term", term)
 	} else {
@@ -307,6 +317,8 @@ func (r *Replica) follow(rd raft.Ready) {
 		r.log.Info("leader", "term", term, "leader", r.name(lead), "self", lead == r.id)
 		r.proposals.again(r.tick) // S8: whoever was asked before may never answer
 		r.reads.hurry()
+		r.asks.again()
+		r.probeLost(true)
 		r.inbox.wake()
 	}
 	r.publish()
@@ -453,7 +465,7 @@ func (r *Replica) apply(entries []*pb.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	answers, changes := r.scratch.answers[:0], r.scratch.changes[:0]
+	answers, changes, ended := r.scratch.answers[:0], r.scratch.changes[:0], r.scratch.ended[:0]
 	settles := false
 	err := func() error {
 		r.mu.Lock()
@@ -472,6 +484,7 @@ func (r *Replica) apply(entries []*pb.Entry) error {
 				}
 			}
 			changes = append(changes, out.Changes...)
+			ended = append(ended, out.Ended...)
 			if e.GetTerm() == r.term {
 				r.uncommitted = max(0, r.uncommitted-int64(len(e.GetData())))
 				settles = true
@@ -481,11 +494,13 @@ func (r *Replica) apply(entries []*pb.Entry) error {
 		}
 		return nil
 	}()
-	r.scratch.answers, r.scratch.changes = answers, changes
+	r.scratch.answers, r.scratch.changes, r.scratch.ended = answers, changes, ended
 	if err != nil {
 		return err
 	}
 	r.applied = entries[len(entries)-1].GetIndex()
+	r.sessions.end(ended) // before anybody here learns that places became free
+	r.leases.end(ended)
 	r.conclude(answers)
 	if len(changes) > 0 {
 		r.cfg.Hub.notify(changes)
@@ -493,10 +508,6 @@ func (r *Replica) apply(entries []*pb.Entry) error {
 	if settles && r.lead == r.id && !r.settled {
 		r.settle()
 	}
-	r.sessions.ended(func(id uint64) bool {
-		_, there := r.machine.Session(id)
-		return there
-	})
 	clear(answers)
 	clear(changes)
 	return nil

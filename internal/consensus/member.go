@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/state"
@@ -17,10 +16,11 @@ import (
 type member struct {
 	*statepb.Member
 	pipe *link.Pipe
-	// incarnation is that of its newest connection to us, heard the tick of its last
-	// message. They belong to the loop.
-	incarnation uint64
-	heard       uint64
+	// newest is the highest incarnation in which it was heard of, heard the tick of its
+	// last message. They belong to the loop, as the acquaintance does.
+	newest uint64
+	heard  uint64
+	acquaintance
 }
 
 // connect begins to connect to all other members.
@@ -31,10 +31,21 @@ func (r *Replica) connect() {
 		}
 		other := &member{Member: m}
 		id := m.GetRaftId()
+		var at string // of the connection that stands or is coming up, as whom it met; the pipe's
+		var whom uint64
 		other.pipe = link.NewPipe(link.PipeConfig{
-			Dial:   func(ctx context.Context) (net.Conn, error) { return r.cfg.Dial(ctx, m, link.Raft) },
-			Route:  link.Route{Tag: link.TagOf(r.cfg.Cluster.GetId()), From: r.id, To: id},
-			OnUp:   func() { r.inbox.do(func() { r.up(id) }) },
+			Dial: func(ctx context.Context) (net.Conn, error) {
+				conn, there, err := r.cfg.Dial(ctx, m, "", link.Raft)
+				if err == nil {
+					at, whom = conn.RemoteAddr().String(), there.Incarnation
+				}
+				return conn, err
+			},
+			Route: link.Route{Tag: link.TagOf(r.cfg.Cluster.GetId()), From: r.id, To: id},
+			OnUp: func() {
+				at, whom := at, whom
+				r.inbox.do(func() { r.up(id, at, whom) })
+			},
 			OnDown: func(err error) { r.inbox.do(func() { r.down(id, err) }) },
 			Log:    r.log,
 		})
@@ -48,17 +59,30 @@ func (r *Replica) send(to uint64, kind link.Kind, body []byte) bool {
 	return m != nil && m.pipe.Send(kind, body)
 }
 
-func (r *Replica) up(id uint64) {
+// up notes that there is a connection to a member: at an address, to an incarnation.
+func (r *Replica) up(id uint64, at string, incarnation uint64) {
+	m := r.members[id]
+	m.at, m.acquaintance.incarnation, m.up = at, incarnation, true
+	r.alive(id, incarnation)
 	if id == r.lead {
 		r.proposals.again(r.tick) // what was sent on the old connection may be lost
+		r.asks.again()
+		r.probeLost(true)
 	}
 }
 
+// down notes that a connection to a member has ended, or that there is none.
 func (r *Replica) down(id uint64, err error) {
+	m := r.members[id]
+	was := m.up
+	m.up = false
 	r.node.ReportUnreachable(id)
-	if link.Refused(err) {
+	switch {
+	case was:
+		r.parted(id)
+	case link.Refused(err):
 		r.crashed(id, "it refuses connections")
-	} else if id == r.lead {
+	case id == r.lead:
 		r.probe(id)
 	}
 }
@@ -101,24 +125,14 @@ func (r *Replica) Serve(conn net.Conn, hello link.Hello) {
 	err := r.receive(link.NewFrameReader(conn, hello.Route()), from)
 	if r.ctx.Err() == nil {
 		r.log.Debug("connection ended", "from", r.name(from), "error", err)
-		r.inbox.do(func() {
-			if from == r.lead {
-				r.probe(from)
-			}
-		})
+		r.inbox.do(func() { r.parted(from) })
 	}
 }
 
-// met notes a connection from a member; a new incarnation means that the old one
-// is gone.
+// met notes a connection from a member.
 func (r *Replica) met(id, incarnation uint64) {
-	m := r.members[id]
-	m.pipe.Nudge()
-	before := m.incarnation
-	m.incarnation = max(before, incarnation)
-	if before != 0 && incarnation > before {
-		r.crashed(id, "it was started anew")
-	}
+	r.members[id].pipe.Nudge()
+	r.alive(id, incarnation)
 }
 
 // receive reads frames until the connection ends. What does not belong here ends
@@ -143,25 +157,33 @@ func (r *Replica) accept(kind link.Kind, body []byte, from uint64) error {
 	case link.KindPropose:
 		return r.acceptBatch(body)
 	case link.KindRenew:
-		session, nonce, err := decodeRenewal(body)
+		renewals, err := decodeRenewals(body)
 		if err != nil {
 			return err
 		}
-		n := renewal{from: from, session: session, nonce: nonce, received: r.clock()}
-		r.inbox.put(r.ctx.Done(), len(body), func(w *work) { w.renewals = append(w.renewals, n) })
+		now := r.clock()
+		for i := range renewals {
+			renewals[i].from, renewals[i].received = from, now
+		}
+		r.inbox.put(r.ctx.Done(), len(body), func(w *work) { w.renewals = append(w.renewals, renewals...) })
 		return nil
 	case link.KindRenewed:
-		session, nonce, err := decodeRenewal(body)
+		answers, err := decodeRenewals(body)
+		for _, n := range answers {
+			r.asks.answer(n.session, n.nonce)
+		}
+		return err
+	case link.KindCrashed:
+		t, err := decodeTestimony(body)
 		if err == nil {
-			r.sessions.renewed(session, nonce)
+			r.inbox.put(r.ctx.Done(), len(body), func(w *work) {
+				w.events = append(w.events, func() { r.witness(from, t) })
+			})
 		}
 		return err
 	}
 	return nil // a later release's, which it sends only where it is not needed
 }
-
-// probeTimeout bounds the question whether a leader is still there.
-const probeTimeout = time.Second
 
 func (r *Replica) acceptMessages(body []byte, from uint64) error {
 	var messages []*pb.Message

@@ -57,6 +57,9 @@ type proposals struct {
 	// registration
 	proposer    uint64 // 0: not registered (again) yet
 	incarnation uint64
+	// retiring: this registration is to be replaced as soon as all that was sent under
+	// it is answered. What was not sent yet waits for the next one.
+	retiring bool
 
 	// calls holds those with the numbers low, low+1 and so on.
 	low    uint64
@@ -166,9 +169,12 @@ func (p *proposals) next(tick uint64) []byte {
 		return nil
 	}
 	n, size := 0, 2*(1+binary.MaxVarintLen64)
-	for n < len(p.queue) && (n == 0 || size < maxBatch) {
+	for n < p.sendable() && (n == 0 || size < maxBatch) {
 		size += len(p.queue[n].command) + 1 + binary.MaxVarintLen32
 		n++
+	}
+	if n == 0 {
+		return nil
 	}
 	batch := appendBatchHeader(make([]byte, 0, size), p.proposer, p.low)
 	for _, c := range p.queue[:n] {
@@ -220,7 +226,43 @@ func (p *proposals) oldest() (tick uint64, any bool) {
 func (p *proposals) ready() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.proposer != 0 && len(p.queue) > 0
+	return p.proposer != 0 && p.sendable() > 0
+}
+
+// sendable returns how many at the head of the queue may be sent under this
+// registration. Those that were sent before stand first. mu is held.
+func (p *proposals) sendable() int {
+	if !p.retiring {
+		return len(p.queue)
+	}
+	n := 0
+	for n < len(p.queue) && p.queue[n].tries > 0 {
+		n++
+	}
+	return n
+}
+
+// retire has this node register in a higher incarnation, as soon as nothing is under
+// way any more that was sent in this one.
+func (p *proposals) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retiring = true
+}
+
+// succeed ends a registration that is to be replaced, if its time has come. mu is held.
+func (p *proposals) succeed() {
+	if !p.retiring {
+		return
+	}
+	for _, c := range p.calls[p.head:] {
+		if c.state != over && c.tries > 0 {
+			return
+		}
+	}
+	p.retiring = false
+	p.proposer = 0
+	p.incarnation++
 }
 
 // registered notes the answer to a registration.
@@ -242,7 +284,7 @@ func (p *proposals) registered(r *statepb.Registration, result *statepb.Result) 
 func (p *proposals) registration(member uint64) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.proposer != 0 {
+	if p.succeed(); p.proposer != 0 {
 		return nil
 	}
 	b := &statepb.Batch{Registration: &statepb.Registration{Member: member, Incarnation: p.incarnation}}
@@ -260,6 +302,7 @@ func (p *proposals) unregister() {
 	defer p.mu.Unlock()
 	p.proposer = 0
 	p.incarnation++
+	p.retiring = false
 	for _, c := range p.calls[p.head:] {
 		if c.state != over && c.tries > 0 {
 			c.err = fmt.Errorf("%w: another process has registered as this node", outcome.ErrUnknown)

@@ -198,7 +198,7 @@ func (r *Replica) mayStep(m *pb.Message) bool {
 // ErrClosed, ErrStateLost.
 func (r *Replica) Barrier(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return r.failed(context.Cause(ctx), outcome.NotDone)
+		return r.failed(r.tooLate(ctx), outcome.NotDone)
 	}
 	if planted.Bug(planted.ReadLocally) {
 		return nil

@@ -37,9 +37,10 @@ type Config struct {
 	FS  disk.FS
 	Dir string
 
-	// Dial connects to another member for a purpose and does the handshake. A
+	// Dial connects to another member for a purpose, does the handshake, and tells whom it
+	// met: at the numeric address at, or wherever the member is now if that is "". A
 	// probe's connection is nil.
-	Dial func(ctx context.Context, to *statepb.Member, purpose link.Purpose) (net.Conn, error)
+	Dial func(ctx context.Context, to *statepb.Member, at string, purpose link.Purpose) (net.Conn, link.Identity, error)
 	// Hub is told of changes; required.
 	Hub *Hub
 	// Clock is time that runs through suspend (S11), from any origin; required.
@@ -49,6 +50,9 @@ type Config struct {
 	// SessionTTL is how long the cluster waits for a silent session's holder,
 	// SessionGrace how much earlier the holder lets go.
 	SessionTTL, SessionGrace time.Duration
+	// IgnoreRefusals leaves the sessions of crashed nodes to their time, where refused
+	// connections prove nothing (S12).
+	IgnoreRefusals bool
 	// SegmentBytes is the size of the log's files; 0 means 16 MiB.
 	SegmentBytes int64
 	// SnapshotBytes is how much log calls for a snapshot; TrailBytes of it are kept for those
@@ -86,6 +90,7 @@ type Replica struct {
 	proposals proposals
 	reads     reads
 	sessions  sessions
+	asks      asks
 	published atomic.Pointer[Status]
 	receiving chan struct{} // holds one token: one snapshot comes in at a time
 
@@ -136,6 +141,7 @@ func Start(cfg Config) (*Replica, error) {
 		clock:       cfg.Clock,
 		inbox:       newInbox(),
 		sessions:    sessions{turn: make(chan struct{}, 1)},
+		asks:        newAsks(),
 		receiving:   make(chan struct{}, 1),
 		members:     make(map[uint64]*member),
 	}

@@ -22,8 +22,17 @@ const testCluster = "0123456789abcdef0123456789abcdef"
 
 var errNobody = errors.New("nobody is there")
 
+func nobodyAnswers(context.Context, *statepb.Member, string, link.Purpose) (net.Conn, link.Identity, error) {
+	return nil, link.Identity{}, errNobody
+}
+
 // begin starts member 1 of three on d; the test is the other two.
 func begin(t *testing.T, d *memdisk.Disk) *Replica {
+	t.Helper()
+	return beginWith(t, d, nobodyAnswers)
+}
+
+func beginWith(t *testing.T, d *memdisk.Disk, dial func(context.Context, *statepb.Member, string, link.Purpose) (net.Conn, link.Identity, error)) *Replica {
 	t.Helper()
 	c := &statepb.Cluster{Id: testCluster, Feature: 1}
 	for id := uint64(1); id <= 3; id++ {
@@ -32,7 +41,7 @@ func begin(t *testing.T, d *memdisk.Disk) *Replica {
 	origin := time.Now()
 	r, err := Start(Config{
 		Cluster: c, Self: 1, Incarnation: 1, FS: d.Mount(), Dir: "/state",
-		Dial: func(context.Context, *statepb.Member, link.Purpose) (net.Conn, error) { return nil, errNobody },
+		Dial: dial,
 		Hub:  new(Hub), Clock: func() time.Duration { return time.Since(origin) }, Log: slog.New(slog.DiscardHandler),
 		SessionTTL: 5 * time.Second, SessionGrace: time.Second,
 	})

@@ -2,42 +2,54 @@ package consensus
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/state"
-	"github.com/kith-go/kith/internal/state/statepb"
 )
 
-// Session is a promise of the cluster to this node: what belongs to the session
-// stays until it ends, and the node learns of the end before the cluster acts on
-// it (S11).
+// Session is a promise of the cluster: what belongs to the session stays until it
+// ends. Methods are safe for concurrent use.
+//
+// The node's own session ([Replica.Session]) is kept by the node, which learns of the
+// end before the cluster acts on it (S11). That of a remote client
+// ([Replica.ClientSession]) is kept by the client.
 type Session struct {
 	// ID is the revision at which it was opened.
 	ID  uint64
 	TTL time.Duration
 
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	acks   chan ack
-	until  atomic.Int64 // the holder's deadline by the replica's clock, in nanoseconds
+	replica *Replica
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	until   atomic.Int64 // of the node's own: the holder's deadline by the replica's clock, in nanoseconds
 }
 
-type ack struct{ nonce uint64 }
+func (r *Replica) newSession(id uint64, ttl time.Duration) *Session {
+	s := &Session{ID: id, TTL: ttl, replica: r}
+	s.ctx, s.cancel = context.WithCancelCause(r.ctx)
+	return s
+}
 
-// Context ends, with a cause that is outcome.ErrSessionEnded, as soon as the
-// session cannot be relied on any more; with outcome.ErrClosed when the replica
-// was closed.
+// SessionID returns the session's ID, the revision at which it was opened.
+func (s *Session) SessionID() uint64 { return s.ID }
+
+// Context ends, with a cause that is outcome.ErrSessionEnded, as soon as the node's own
+// session cannot be relied on any more; with outcome.ErrClosed when the replica was
+// closed.
+//
+// Of a client's session it ends when this node has seen the session's end, or with
+// [Session.End] on this node: another node may renew the session, so this one cannot
+// tell that it runs out. When it does, the client must know: it counts from its own
+// renewals, and stops before the cluster lets others in (S11).
 func (s *Session) Context() context.Context { return s.ctx }
 
-// sessions is this node's own session, opened when it is first needed and anew
-// after it ended.
+// sessions are this node's own session, opened when it is first needed and anew
+// after it ended, and its handles of the sessions of clients.
 type sessions struct {
 	// turn holds one token, taken while a session is opened. Not a mutex: that
 	// takes as long as the cluster takes.
@@ -45,6 +57,9 @@ type sessions struct {
 
 	mu      sync.Mutex // guards the fields below
 	current *Session
+	// moves counts the times that the node gave up its session to go elsewhere.
+	moves   int
+	clients map[uint64]*Session // by ID; those that have not ended
 	closed  bool
 }
 
@@ -69,25 +84,36 @@ func (s *sessions) live(now time.Duration) *Session {
 	return s.current
 }
 
-// renewed delivers the leader's promise to the goroutine that keeps the session.
-func (s *sessions) renewed(id, nonce uint64) {
+// end cancels the sessions that have ended.
+func (s *sessions) end(ended []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current != nil && s.current.ID == id {
-		select {
-		case s.current.acks <- ack{nonce}:
-		default: // the next one will do
+	for _, id := range ended {
+		if s.current != nil && s.current.ID == id {
+			s.current.cancel(outcome.ErrSessionEnded)
+		}
+		if h := s.clients[id]; h != nil {
+			h.cancel(outcome.ErrSessionEnded)
+			delete(s.clients, id)
 		}
 	}
 }
 
-// ended cancels the session if the machine does not have it any more.
-func (s *sessions) ended(there func(id uint64) bool) {
+// endUnless cancels the sessions that another state, which has come into force, does not
+// have.
+func (s *sessions) endUnless(there func(id uint64) bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	var ended []uint64
 	if s.current != nil && !there(s.current.ID) {
-		s.current.cancel(outcome.ErrSessionEnded)
+		ended = append(ended, s.current.ID)
 	}
+	for id := range s.clients {
+		if !there(id) {
+			ended = append(ended, id)
+		}
+	}
+	s.mu.Unlock()
+	s.end(ended)
 }
 
 // Session returns this node's session, which it opens if there is none. It blocks
@@ -112,19 +138,14 @@ func (r *Replica) Session(ctx context.Context) (*Session, error) {
 }
 
 func (r *Replica) openSession(ctx context.Context) (*Session, error) {
+	moves := r.sessions.moved()
 	asked := r.clock()
 	ttl := r.cfg.SessionTTL
-	result, err := r.Propose(ctx, &statepb.Command{Op: &statepb.Command_OpenSession{OpenSession: &statepb.OpenSession{
-		Member: r.id, TtlMs: uint64(ttl / time.Millisecond),
-	}}})
+	id, err := r.proposeSession(ctx, "", ttl)
 	if err != nil {
 		return nil, err
 	}
-	if result.GetCode() != statepb.Result_OK {
-		return nil, r.failed(fmt.Errorf("the cluster refuses to open a session: %v %s", result.GetCode(), result.GetDetail()), outcome.NotDone)
-	}
-	s := &Session{ID: result.GetRevision(), TTL: ttl, acks: make(chan ack, 1)}
-	s.ctx, s.cancel = context.WithCancelCause(r.ctx)
+	s := r.newSession(id, ttl)
 	until := asked + shortest(ttl) - r.cfg.SessionGrace
 	if r.clock() >= until {
 		s.cancel(outcome.ErrSessionEnded)
@@ -135,6 +156,13 @@ func (r *Replica) openSession(ctx context.Context) (*Session, error) {
 		r.sessions.mu.Unlock()
 		s.cancel(outcome.ErrClosed)
 		return nil, r.failed(outcome.ErrClosed, outcome.NotDone)
+	}
+	if r.sessions.moves != moves { // it may be of the registration that is given up
+		r.sessions.mu.Unlock()
+		if err := s.End(ctx); err != nil {
+			return nil, err
+		}
+		return r.openSession(ctx)
 	}
 	r.sessions.current = s
 	s.until.Store(int64(until))
@@ -149,6 +177,31 @@ func (r *Replica) openSession(ctx context.Context) (*Session, error) {
 	return s, nil
 }
 
+// Relocate must be called before this node closes its control port to go on at another
+// address. It does not block.
+//
+// To the others a port that refuses is that of a dead process, whose session ends at once
+// (S12). So this node gives up its session first. It also registers anew: what others
+// still find at the old address says nothing about the sessions that it opens at the new
+// one. Calls that are under way are not disturbed.
+func (r *Replica) Relocate() {
+	r.sessions.mu.Lock()
+	r.sessions.moves++
+	if r.sessions.current != nil {
+		r.sessions.current.cancel(fmt.Errorf("%w: this node moved to another address", outcome.ErrSessionEnded))
+	}
+	r.sessions.mu.Unlock()
+	r.proposals.retire()
+	r.inbox.wake()
+}
+
+// moved counts the calls of Relocate.
+func (s *sessions) moved() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moves
+}
+
 // EndSession gives up this node's session, if it has one: first its context ends,
 // then what belongs to it goes. It blocks as Propose does and returns its errors; after
 // one, what belongs to the session goes when its time is up.
@@ -157,9 +210,7 @@ func (r *Replica) EndSession(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	s.cancel(outcome.ErrSessionEnded)
-	_, err := r.Propose(ctx, &statepb.Command{Op: &statepb.Command_EndSession{EndSession: &statepb.EndSession{Session: s.ID}}})
-	return err
+	return s.End(ctx)
 }
 
 // nap is the longest that the keeper of a session does not look at the clock: after
@@ -173,20 +224,18 @@ func (r *Replica) keep(s *Session) {
 	pause := time.NewTimer(min(every, nap))
 	renewAt := r.clock() + every
 	defer pause.Stop()
-	sentAt := make(map[uint64]time.Duration) // by nonce, those without an answer
-	var nonce uint64
+	answered := make(chan *ask, 1)
+	var open []*ask // those without an answer, in order
+	defer func() { r.asks.drop(open...) }()
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
-		case a := <-s.acks:
-			if at, ours := sentAt[a.nonce]; ours {
-				s.until.Store(max(s.until.Load(), int64(at+shortest(s.TTL)-r.cfg.SessionGrace)))
-				for n := range sentAt {
-					if n <= a.nonce {
-						delete(sentAt, n)
-					}
-				}
+		case a := <-answered:
+			s.until.Store(max(s.until.Load(), int64(a.asked+shortest(s.TTL)-r.cfg.SessionGrace)))
+			if i := slices.Index(open, a); i >= 0 { // with those before, which say less
+				r.asks.drop(open[:i]...)
+				open = slices.Delete(open, 0, i+1)
 			}
 			continue
 		case <-pause.C:
@@ -198,39 +247,13 @@ func (r *Replica) keep(s *Session) {
 			return
 		}
 		if now >= renewAt {
-			nonce++
-			sentAt[nonce] = now
-			r.askToKeep(s.ID, nonce)
+			open = append(open, r.asks.add(s.ID, now, answered))
+			r.inbox.wake()
 			renewAt = now + every
-			if len(sentAt) > 1 { // an answer is overdue: ask more often
+			if len(open) > 1 { // an answer is overdue: ask more often
 				renewAt = now + every/4
 			}
 		}
 		pause.Reset(min(max(renewAt-now, 0), nap, until-now))
 	}
-}
-
-// askToKeep sends a renewal to the leader, if there is one.
-func (r *Replica) askToKeep(session, nonce uint64) {
-	r.inbox.do(func() {
-		if r.lead == r.id {
-			r.renew([]renewal{{from: r.id, session: session, nonce: nonce, received: r.clock()}})
-			return
-		}
-		r.send(r.lead, link.KindRenew, appendRenewal(nil, session, nonce))
-	})
-}
-
-func appendRenewal(dst []byte, session, nonce uint64) []byte {
-	dst = binary.AppendUvarint(dst, session)
-	return binary.AppendUvarint(dst, nonce)
-}
-
-func decodeRenewal(b []byte) (session, nonce uint64, err error) {
-	r := reader{b: b}
-	session, nonce = r.uvarint(), r.uvarint()
-	if r.bad || len(r.b) > 0 {
-		return 0, 0, errors.New("malformed renewal")
-	}
-	return session, nonce, nil
 }

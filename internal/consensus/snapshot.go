@@ -170,7 +170,7 @@ func (r *Replica) stream(to *member, m *pb.Message) error {
 	}
 	defer file.Close()
 	ctx, cancel := context.WithTimeout(r.ctx, chunkTimeout)
-	conn, err := r.cfg.Dial(ctx, to.Member, link.Snapshot)
+	conn, _, err := r.cfg.Dial(ctx, to.Member, "", link.Snapshot)
 	cancel()
 	if err != nil {
 		return err
@@ -378,7 +378,7 @@ func (r *Replica) install(rd raft.Ready) error {
 	r.applied = index
 	r.snapshots.grown = 0
 	r.proposals.again(r.tick) // answers may be in the snapshot: the window has them (S8)
-	r.sessions.ended(func(id uint64) bool {
+	r.sessions.endUnless(func(id uint64) bool {
 		_, there := machine.Session(id)
 		return there
 	})

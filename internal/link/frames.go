@@ -27,6 +27,8 @@ const (
 	// KindQuestion and KindAnswer are those of founding; see [Link.Ask].
 	KindQuestion
 	KindAnswer // see KindQuestion
+	// KindCrashed is a voter's word to the leader that a node's process has died.
+	KindCrashed
 )
 
 // MaxBody is the most that one frame can carry.

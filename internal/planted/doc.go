@@ -24,4 +24,12 @@ const (
 	DropChange Kind = "drop-change"
 	// RenewAlone acknowledges a renewal without a round of the majority.
 	RenewAlone Kind = "renew-alone"
+	// GrantEarly ends a silent session before its holder has to let go of it.
+	GrantEarly Kind = "grant-early"
+	// ExpireDeposed lets a leader's word on time and sessions count in another's term.
+	ExpireDeposed Kind = "expire-deposed"
+	// TokenReused gives whoever enters an empty queue the token 1.
+	TokenReused Kind = "token-reused"
+	// WaiterForgotten loses some of the wake-ups of those whose turn it is.
+	WaiterForgotten Kind = "waiter-forgotten"
 )
