@@ -49,7 +49,7 @@ func BenchmarkSet(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			n := &silent{node: newNode()}
-			defer n.close()
+			defer n.Close()
 			s := kv.New(n)
 			b.ReportAllocs()
 			for b.Loop() {

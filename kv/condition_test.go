@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state/statepb"
 	"github.com/kith-go/kith/kv"
 )
@@ -24,9 +25,9 @@ func (p place) Fence() (kind, name string, token, first uint64) {
 }
 
 // enter takes a place in a queue for the node's session.
-func (n *node) enter(kind statepb.QueueName_Kind, name, member string, limit uint64) place {
+func enter(n *node, kind statepb.QueueName_Kind, name, member string, limit uint64) place {
 	session := must(n.Session(context.Background()))
-	r := n.cluster.propose(&statepb.Command{Op: &statepb.Command_Enter{Enter: &statepb.Enter{
+	r := n.Cluster().Propose(&statepb.Command{Op: &statepb.Command_Enter{Enter: &statepb.Enter{
 		Queue: &statepb.QueueName{Kind: kind, Name: name}, Session: session, Member: member, Limit: limit,
 	}}})
 	if r.GetCode() != statepb.Result_OK {
@@ -36,8 +37,8 @@ func (n *node) enter(kind statepb.QueueName_Kind, name, member string, limit uin
 }
 
 // leave gives it up.
-func (n *node) leave(kind statepb.QueueName_Kind, p place) {
-	n.cluster.propose(&statepb.Command{Op: &statepb.Command_Leave{Leave: &statepb.Leave{
+func leave(n *node, kind statepb.QueueName_Kind, p place) {
+	n.Cluster().Propose(&statepb.Command{Op: &statepb.Command_Leave{Leave: &statepb.Leave{
 		Queue: &statepb.QueueName{Kind: kind, Name: p.name}, Token: p.token,
 	}}})
 }
@@ -101,10 +102,10 @@ func (test conditionCase) run(t *testing.T, op string) {
 	s, n := newStore(t)
 	ctx := t.Context()
 	must(s.Set(ctx, "there", []byte("v")))
-	if p := n.enter(statepb.QueueName_LOCK, "held", "m", 1); p.token != 3 {
+	if p := enter(n, statepb.QueueName_LOCK, "held", "m", 1); p.token != 3 {
 		t.Fatalf("token %d", p.token)
 	}
-	before := n.cluster.machine.Revision()
+	before := n.Cluster().Revision()
 	var err error
 	switch op {
 	case "set":
@@ -125,7 +126,7 @@ func (test conditionCase) run(t *testing.T, op string) {
 		t.Fatal(err)
 	}
 	deletesNothing := op == "delete" && test.key == "gone"
-	if done := n.cluster.machine.Revision() > before; done != (test.want == nil && !deletesNothing) {
+	if done := n.Cluster().Revision() > before; done != (test.want == nil && !deletesNothing) {
 		t.Errorf("%s: done: %v, error: %v", op, done, err)
 	}
 }
@@ -154,8 +155,8 @@ func TestConflictTellsTheMomentOfTheDecision(t *testing.T) {
 	s, n := newStore(t)
 	ctx := t.Context()
 	first := must(s.Set(ctx, "a", nil))
-	n.afterPropose = func(*statepb.Command) error {
-		n.afterPropose = nil
+	n.AfterPropose = func(_ context.Context, _ *statepb.Command) error {
+		n.AfterPropose = nil
 		must(s.Delete(ctx, "a"))
 		return nil
 	}
@@ -169,7 +170,7 @@ func TestConflictTellsTheMomentOfTheDecision(t *testing.T) {
 // TestConflictWithALargeValue: an answer has room for 1 MiB of values. A conflict with a
 // larger one is a conflict nevertheless.
 func TestConflictWithALargeValue(t *testing.T) {
-	n := newCluster(&statepb.Limits{ValueBytes: 4 << 20}).join()
+	n := replicatest.New(&statepb.Limits{ValueBytes: 4 << 20}).Join()
 	s := kv.New(n)
 	ctx := t.Context()
 	first := must(s.Set(ctx, "a", make([]byte, 2<<20)))
@@ -186,11 +187,11 @@ func TestConflictWithALargeValue(t *testing.T) {
 func TestIfHeldFollowsTheQueue(t *testing.T) {
 	s, n := newStore(t)
 	ctx := t.Context()
-	first, second := n.enter(statepb.QueueName_LOCK, "l", "m1", 1), n.enter(statepb.QueueName_LOCK, "l", "m2", 1)
+	first, second := enter(n, statepb.QueueName_LOCK, "l", "m1", 1), enter(n, statepb.QueueName_LOCK, "l", "m2", 1)
 	must(s.Set(ctx, "a", nil, kv.IfHeld(first)))
 	_, err := s.Set(ctx, "a", nil, kv.IfHeld(second))
 	wantError(t, err, kv.ErrNotHeld, outcome.NotDone, "set")
-	n.leave(statepb.QueueName_LOCK, first)
+	leave(n, statepb.QueueName_LOCK, first)
 	must(s.Set(ctx, "a", nil, kv.IfHeld(second)))
 	_, err = s.Delete(ctx, "a", kv.IfHeld(first))
 	wantError(t, err, kv.ErrNotHeld, outcome.NotDone, "delete")
@@ -204,7 +205,7 @@ func TestIfHeldFollowsTheQueue(t *testing.T) {
 
 	// In a group it is the caller who says how many lead.
 	for i, want := range []bool{true, true, false} {
-		seat := n.enter(statepb.QueueName_GROUP, "g", fmt.Sprint("m", i), 0)
+		seat := enter(n, statepb.QueueName_GROUP, "g", fmt.Sprint("m", i), 0)
 		seat.first = 2
 		r := must(s.Commit(ctx, kv.Txn().If(kv.IfHeld(seat)).Then(kv.Put("b", nil))))
 		if r.Succeeded != want {

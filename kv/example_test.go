@@ -130,11 +130,11 @@ func ExampleStore_Watch() {
 func ExampleIfHeld() {
 	ctx, n := context.Background(), newNode()
 	store := kv.New(n)
-	held := n.enter(statepb.QueueName_LOCK, "migrate", "alpha", 1) // held, err := node.Lock("migrate").Acquire(ctx)
+	held := enter(n, statepb.QueueName_LOCK, "migrate", "alpha", 1) // held, err := node.Lock("migrate").Acquire(ctx)
 
 	_, err := store.Set(ctx, "schema", []byte("2"), kv.IfHeld(held))
 	fmt.Println(err)
-	n.leave(statepb.QueueName_LOCK, held) // or the session ends while the process sleeps
+	leave(n, statepb.QueueName_LOCK, held) // or the session ends while the process sleeps
 	_, err = store.Set(ctx, "schema", []byte("3"), kv.IfHeld(held))
 	fmt.Println(errors.Is(err, kv.ErrNotHeld))
 	// Output:

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state/statepb"
 	"github.com/kith-go/kith/kv"
 )
@@ -27,7 +28,7 @@ func keysOf(entries []kv.Entry) []string {
 // once, in order; everything seen was there at some time; each page is of one moment.
 func TestPagesAreComplete(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := newModel(newCluster(nil))
+		m := newModel(replicatest.New(nil))
 		ctx := t.Context()
 		for range rapid.IntRange(0, 15).Draw(t, "before") {
 			if err := m.write(ctx, drawStep(t, writing)); err != nil {
@@ -118,7 +119,7 @@ func TestAll(t *testing.T) {
 		{"keys only", []kv.ListOption{kv.KeysOnly(), kv.Limit(3)}, 0, 3},
 	}
 	for _, test := range tests {
-		got, asked := 0, node.barriers.Load()
+		got, asked := 0, node.Barriers.Load()
 		for e, err := range s.All(t.Context(), "", test.options...) {
 			if err != nil {
 				t.Fatal(err)
@@ -131,7 +132,7 @@ func TestAll(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: %d entries, want %d", test.name, got, test.want)
 		}
-		if asked = node.barriers.Load() - asked; asked != 1 {
+		if asked = node.Barriers.Load() - asked; asked != 1 {
 			t.Errorf("%s: the cluster was asked %d times", test.name, asked)
 		}
 	}
@@ -152,7 +153,7 @@ func TestAllEndsWithItsError(t *testing.T) {
 			t.Fatal(e, err)
 		}
 		if seen == 1 {
-			n.viewErr = errInjected
+			n.FailViews(errInjected)
 		}
 	}
 	if seen != kv.MaxPage+1 {
@@ -170,7 +171,7 @@ func TestPagesAreBounded(t *testing.T) {
 	if p := must(s.List(t.Context(), "", kv.Limit(-1))); len(p.Entries) != 1 {
 		t.Errorf("%d entries", len(p.Entries))
 	}
-	big := kv.New(newCluster(&statepb.Limits{ValueBytes: 4 << 20}).join())
+	big := kv.New(replicatest.New(&statepb.Limits{ValueBytes: 4 << 20}).Join())
 	for i := range 3 {
 		must(big.Set(t.Context(), fmt.Sprint(i), make([]byte, 3<<20)))
 	}

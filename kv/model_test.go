@@ -10,12 +10,13 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/kv"
 )
 
 // model is what the keys should be, naively: a map for every revision there was.
 type model struct {
-	cluster *cluster
+	cluster *replicatest.Cluster
 	writer  *kv.Store
 	node    *node // the writer's
 	states  []map[string]value
@@ -30,8 +31,8 @@ type value struct {
 	ephemeral bool
 }
 
-func newModel(c *cluster) *model {
-	n := c.join()
+func newModel(c *replicatest.Cluster) *model {
+	n := c.Join()
 	return &model{cluster: c, writer: kv.New(n), node: n, states: []map[string]value{{}}, expired: make(map[uint64]bool)}
 }
 
@@ -41,7 +42,7 @@ func (m *model) at(r uint64) map[string]value { return m.states[r] }
 
 // record notes the state as it is after the cluster has done something.
 func (m *model) record(next map[string]value) error {
-	reached := m.cluster.machine.Revision()
+	reached := m.cluster.Revision()
 	if next == nil || maps.Equal(next, m.current()) && reached == m.revision() {
 		next = m.current()
 	}
@@ -112,7 +113,7 @@ func (m *model) write(ctx context.Context, s step) error {
 	next := maps.Clone(m.current())
 	key, text := s.keys[0], fmt.Sprintf("v%d", m.revision()+1)
 	put := func(key string, v value) { // its revision is known afterwards
-		v.text, v.revision = text, m.cluster.machine.Revision()
+		v.text, v.revision = text, m.cluster.Revision()
 		next[key] = v
 	}
 	var err error
@@ -136,17 +137,16 @@ func (m *model) write(ctx context.Context, s step) error {
 		err = m.txn(ctx, s.keys, text, put, next)
 	case "advance":
 		m.now += s.ttl
-		m.cluster.advance(s.ttl)
+		m.cluster.Advance(s.ttl)
 		maps.DeleteFunc(next, func(_ string, v value) bool { return v.expires != 0 && v.expires <= m.now })
 		if len(next) < len(m.current()) {
-			m.expired[m.cluster.machine.Revision()] = true
+			m.expired[m.cluster.Revision()] = true
 		}
 	case "end":
-		if m.node.session == 0 {
+		if m.node.SessionID() == 0 {
 			return nil
 		}
-		m.cluster.end(m.node.session)
-		m.node.session = 0
+		m.cluster.End(m.node.SessionID())
 		maps.DeleteFunc(next, func(_ string, v value) bool { return v.ephemeral })
 	default:
 		return nil

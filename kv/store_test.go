@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state"
 	"github.com/kith-go/kith/internal/state/statepb"
 	"github.com/kith-go/kith/kv"
@@ -57,7 +58,7 @@ func TestGetTellsWhatWasSet(t *testing.T) {
 		_, err := s.Get(ctx, "a")
 		wantError(t, err, kv.ErrNotFound, outcome.NotDone, "get")
 	}
-	if again := must(s.Delete(ctx, "a")); again != gone || uint64(gone) != n.cluster.machine.Revision() {
+	if again := must(s.Delete(ctx, "a")); again != gone || uint64(gone) != n.Cluster().Revision() {
 		t.Errorf("deleting what is not there: %d, want %d", again, gone)
 	}
 }
@@ -90,10 +91,10 @@ func TestReadsSeeWhatWasAcknowledged(t *testing.T) {
 	}
 	for name, read := range keys {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster(nil)
-			writer, lagging := c.join(), c.join()
+			c := replicatest.New(nil)
+			writer, lagging := c.Join(), c.Join()
 			must(kv.New(writer).Set(ctx, "a", []byte("old")))
-			lagging.hold(true)
+			lagging.Delay(true)
 			must(kv.New(writer).Set(ctx, "a", []byte("new")))
 			s := kv.New(lagging)
 			if got := must(read(s.Stale())); got != "old" {
@@ -112,19 +113,19 @@ func TestReadsSeeWhatWasAcknowledged(t *testing.T) {
 func TestTTLRunsByAgreedTime(t *testing.T) {
 	s, n := newStore(t)
 	ctx := t.Context()
-	n.cluster.advance(time.Hour) // agreed time is not this key's age
+	n.Cluster().Advance(time.Hour) // agreed time is not this key's age
 	must(s.Set(ctx, "a", nil, kv.TTL(1500*time.Microsecond)))
 	if e := must(s.Get(ctx, "a")); e.TTL != 2*time.Millisecond {
 		t.Errorf("1.5 ms, rounded up: %v", e.TTL)
 	}
 	must(s.Set(ctx, "a", nil, kv.TTL(3*time.Second)))
-	n.cluster.advance(time.Second)
+	n.Cluster().Advance(time.Second)
 	if e := must(s.Get(ctx, "a")); e.TTL != 2*time.Second {
 		t.Errorf("after one of three seconds: %v", e.TTL)
 	}
 	must(s.Set(ctx, "permanent", nil, kv.TTL(time.Second)))
 	must(s.Set(ctx, "permanent", nil))
-	n.cluster.advance(2 * time.Second)
+	n.Cluster().Advance(2 * time.Second)
 	if p := must(s.List(ctx, "")); len(p.Entries) != 1 || p.Entries[0].Key != "permanent" || p.Entries[0].TTL != 0 {
 		t.Errorf("got %+v", p)
 	}
@@ -141,7 +142,7 @@ func TestDueKeyHasSomethingLeft(t *testing.T) {
 	for i := range 1001 {
 		must(s.Set(t.Context(), fmt.Sprintf("%04d", i), nil, kv.TTL(time.Second)))
 	}
-	n.cluster.advance(time.Minute)
+	n.Cluster().Advance(time.Minute)
 	p := must(s.List(t.Context(), ""))
 	if len(p.Entries) != 1 || p.Entries[0].TTL != time.Millisecond {
 		t.Errorf("got %+v", p.Entries)
@@ -159,14 +160,19 @@ func TestEphemeralKeyGoesWithTheSession(t *testing.T) {
 			t.Errorf("%s: %+v", key, e)
 		}
 	}
-	n.cluster.end(n.session)
+	n.Cluster().End(n.SessionID())
 	if p := must(s.List(ctx, "")); len(p.Entries) != 1 || p.Entries[0].Key != "d" {
 		t.Errorf("got %+v", p.Entries)
 	}
-	_, err := s.Set(ctx, "a", nil, kv.Ephemeral()) // the node does not know yet
+	n.BeforePropose = func(_ context.Context, cmd *statepb.Command) error {
+		if cmd.GetTxn() != nil { // it ends while the write is under way
+			n.Cluster().End(n.SessionID())
+		}
+		return nil
+	}
+	_, err := s.Set(ctx, "a", nil, kv.Ephemeral())
 	wantError(t, err, outcome.ErrSessionEnded, outcome.NotDone, "set")
-	n.beforePropose = func(cmd *statepb.Command) error { return errInjected }
-	n.session = 0
+	n.BeforePropose = func(_ context.Context, _ *statepb.Command) error { return errInjected }
 	_, err = s.Set(ctx, "a", nil, kv.Ephemeral())
 	wantError(t, err, errInjected, outcome.NotDone, "set")
 	_, err = s.Commit(ctx, kv.Txn().Then(kv.Put("c", nil, kv.Ephemeral())))
@@ -224,24 +230,24 @@ func TestOutcomes(t *testing.T) {
 			read := slices.Contains(reads, op)
 			if read {
 				wantError(t, call(ended, s.Stale()), errInjected, outcome.NotDone, op)
-				n.refuseBarrier = errInjected
+				n.RefuseBarrier = errInjected
 				err := call(t.Context(), s)
 				wantError(t, err, errInjected, outcome.NotDone, op)
 				if !strings.Contains(err.Error(), "bravo does not answer") {
 					t.Errorf("the hint is lost: %v", err)
 				}
-				n.viewErr = errInjected
+				n.FailViews(errInjected)
 				wantError(t, call(t.Context(), s.Stale()), errInjected, outcome.NotDone, op)
 			} else {
-				n.afterPropose = func(*statepb.Command) error { return errInjected }
+				n.AfterPropose = func(_ context.Context, _ *statepb.Command) error { return errInjected }
 				err := call(t.Context(), s)
 				wantError(t, err, errInjected, outcome.Unknown, op)
 				wantError(t, err, outcome.ErrUnknown, outcome.Unknown, op)
-				n.afterPropose = nil
-				n.answer = &statepb.Result{Code: statepb.Result_SPENT} // which Propose should not have let through
+				n.AfterPropose = nil
+				n.Answer = &statepb.Result{Code: statepb.Result_SPENT} // which Propose should not have let through
 				wantError(t, call(t.Context(), s), outcome.ErrUnknown, outcome.Unknown, op)
 			}
-			n.close()
+			n.Close()
 			wantError(t, call(t.Context(), s), outcome.ErrClosed, outcome.NotDone, op)
 		})
 	}
@@ -249,9 +255,9 @@ func TestOutcomes(t *testing.T) {
 
 // TestLimitsAreToldBeforeAnythingIsSent: with the size and the limit.
 func TestLimitsAreToldBeforeAnythingIsSent(t *testing.T) {
-	c := newCluster(&statepb.Limits{KeyBytes: 100, ValueBytes: 2000, TxnOps: 3})
-	n := c.join()
-	n.beforePropose = func(*statepb.Command) error { return errInjected }
+	c := replicatest.New(&statepb.Limits{KeyBytes: 100, ValueBytes: 2000, TxnOps: 3})
+	n := c.Join()
+	n.BeforePropose = func(_ context.Context, _ *statepb.Command) error { return errInjected }
 	s := kv.New(n)
 	ctx := t.Context()
 	key, value := strings.Repeat("k", 101), make([]byte, 2001)
@@ -281,9 +287,9 @@ func TestLimitsAreToldBeforeAnythingIsSent(t *testing.T) {
 			t.Errorf("%s: %v, want %q in it", test.name, err, test.want)
 		}
 	}
-	c = newCluster(&statepb.Limits{ValueBytes: 16 << 20})
-	n = c.join()
-	n.beforePropose = func(*statepb.Command) error { return errInjected }
+	c = replicatest.New(&statepb.Limits{ValueBytes: 16 << 20})
+	n = c.Join()
+	n.BeforePropose = func(_ context.Context, _ *statepb.Command) error { return errInjected }
 	_, err := kv.New(n).Commit(ctx, kv.Txn().Then(big...))
 	wantError(t, err, kv.ErrTooLarge, outcome.NotDone, "txn")
 }
@@ -291,15 +297,15 @@ func TestLimitsAreToldBeforeAnythingIsSent(t *testing.T) {
 // TestTheMachineHasTheLastWord: where this node cannot tell the limits, or they are lower
 // by the time the write arrives, the machine refuses it.
 func TestTheMachineHasTheLastWord(t *testing.T) {
-	c := newCluster(&statepb.Limits{KeyBytes: 100, ValueBytes: 2000, StateBytes: 3000})
-	n := c.join()
+	c := replicatest.New(&statepb.Limits{KeyBytes: 100, ValueBytes: 2000, StateBytes: 3000})
+	n := c.Join()
 	s := kv.New(n)
 	ctx := t.Context()
 	must(s.Set(ctx, "a", make([]byte, 2000)))
 	_, err := s.Set(ctx, "b", make([]byte, 2000))
 	wantError(t, err, kv.ErrQuota, outcome.NotDone, "set")
 	must(s.Set(ctx, "a", nil)) // smaller is fine
-	n.viewErr = errInjected
+	n.FailViews(errInjected)
 	_, err = s.Set(ctx, "b", make([]byte, 2001))
 	wantError(t, err, kv.ErrTooLarge, outcome.NotDone, "set")
 	_, err = s.Commit(ctx, kv.Txn().Then(kv.Delete(strings.Repeat("k", 101)), kv.Delete("a")))
@@ -318,7 +324,7 @@ func TestNoLimitIsLowerThanAssumed(t *testing.T) {
 // TestNames: what can be the name of nothing is refused at once.
 func TestNames(t *testing.T) {
 	s, n := newStore(t)
-	n.beforePropose = func(*statepb.Command) error { return errInjected }
+	n.BeforePropose = func(_ context.Context, _ *statepb.Command) error { return errInjected }
 	ctx := t.Context()
 	for _, name := range []string{"", "a\xff"} {
 		calls := map[string]func() error{

@@ -76,13 +76,13 @@ func TestTxnConditions(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s, n := newStore(t)
 			must(s.Set(t.Context(), "there", []byte("v")))
-			n.enter(0, "held", "m", 1)
-			before := n.cluster.machine.Revision()
+			enter(n, 0, "held", "m", 1)
+			before := n.Cluster().Revision()
 			r := must(s.Commit(t.Context(), kv.Txn().If(test.conditions...).Then(kv.Put("then", nil)).Else(kv.Get("there"))))
 			if r.Succeeded != test.succeeds || len(r.Results) != 1 || r.Results[0].Found == test.succeeds {
 				t.Errorf("got %+v", r)
 			}
-			if changed := n.cluster.machine.Revision() > before; changed != test.succeeds || uint64(r.Revision) != n.cluster.machine.Revision() {
+			if changed := n.Cluster().Revision() > before; changed != test.succeeds || uint64(r.Revision) != n.Cluster().Revision() {
 				t.Errorf("changed: %v; %+v", changed, r)
 			}
 		})

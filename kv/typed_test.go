@@ -105,7 +105,7 @@ func TestTypedErrors(t *testing.T) {
 	_, err := kv.Typed[func()](s, "", nil).Set(ctx, "a", nil)
 	wantError(t, err, kv.ErrInvalid, outcome.NotDone, "set")
 	v := kv.Typed[server](s, "s/", nil)
-	n.refuseBarrier = errInjected
+	n.RefuseBarrier = errInjected
 	for _, err := range v.All(ctx) {
 		wantError(t, err, errInjected, outcome.NotDone, "list")
 	}

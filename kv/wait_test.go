@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state/statepb"
 	"github.com/kith-go/kith/kv"
 )
@@ -44,8 +45,8 @@ func TestWaitChange(t *testing.T) {
 	set := func(s *kv.Store, _ *node) { must(s.Set(ctx, "a", nil)) }
 	remove := func(s *kv.Store, _ *node) { must(s.Delete(ctx, "a")) }
 	other := func(s *kv.Store, _ *node) { must(s.Set(ctx, "ab", nil)); must(s.Set(ctx, "b", nil)) }
-	lock := func(_ *kv.Store, n *node) { n.enter(statepb.QueueName_LOCK, "a", "m", 1) }
-	group := func(_ *kv.Store, n *node) { n.enter(statepb.QueueName_GROUP, "a", "m", 0) }
+	lock := func(_ *kv.Store, n *node) { enter(n, statepb.QueueName_LOCK, "a", "m", 1) }
+	group := func(_ *kv.Store, n *node) { enter(n, statepb.QueueName_GROUP, "a", "m", 0) }
 	fire := func(s *kv.Store, _ *node) { must(s.Fire(ctx, "a")) }
 	all := func(do ...func(*kv.Store, *node)) func(*kv.Store, *node) {
 		return func(s *kv.Store, n *node) {
@@ -104,7 +105,7 @@ func TestWaitChange(t *testing.T) {
 				if w.state(); w.err != nil {
 					wantError(t, w.err, errInjected, outcome.NotDone, "wait")
 				}
-				if !w.done || n.subscriptions() > 0 {
+				if !w.done || n.Subscriptions() > 0 {
 					t.Errorf("it has left something: %+v", w)
 				}
 			})
@@ -137,7 +138,7 @@ func TestNothingIsOverlooked(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				must(s.Fire(ctx, "b"))
-				n.afterView = func() {
+				n.AfterView = func() {
 					if name == "event" {
 						must(s.Fire(ctx, "a"))
 					} else {
@@ -157,18 +158,18 @@ func TestNothingIsOverlooked(t *testing.T) {
 // waiter could look, wakes him.
 func TestWaitChangeIsNeverTooSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newCluster(&statepb.Limits{HistoryEvents: 2}).join()
+		n := replicatest.New(&statepb.Limits{HistoryEvents: 2}).Join()
 		s := kv.New(n)
-		writer := kv.New(n.cluster.join())
+		writer := kv.New(n.Cluster().Join())
 		w := start(func() (kv.Revision, error) { return s.WaitChange(t.Context(), "a", 0) })
 		if got := w.state(); got != "waits" {
 			t.Fatal(got)
 		}
-		n.hold(true)
+		n.Delay(true)
 		must(writer.Set(t.Context(), "a", nil))
 		must(writer.Delete(t.Context(), "a"))
 		fill(t, writer, 10, 0)
-		n.hold(false) // all at once
+		n.Delay(false) // all at once
 		if got := w.state(); got != "0 <nil>" {
 			t.Errorf("got %s", got)
 		}
@@ -186,8 +187,8 @@ func TestJoiningAnotherCluster(t *testing.T) {
 		fill(t, s, 1000, 0)
 		must(s.Fire(ctx, "a"))
 		last := must(s.Set(ctx, "a", nil))
-		other := newClusterNamed("d", nil)
-		must(kv.New(other.join()).Set(ctx, "b", nil))
+		other := replicatest.Named("d", nil)
+		must(kv.New(other.Join()).Set(ctx, "b", nil))
 
 		var told []string
 		go func() {
@@ -200,7 +201,7 @@ func TestJoiningAnotherCluster(t *testing.T) {
 		if change.state() != "waits" || event.state() != "waits" {
 			t.Fatal("they do not wait")
 		}
-		n.move(other)
+		n.Move(other)
 		if got := change.state() + ", " + event.state(); got != "0 <nil>, 0 <nil>" {
 			t.Errorf("got %s", got)
 		}
@@ -222,7 +223,7 @@ func TestRevisionsOfTheOldClusterAreForgotten(t *testing.T) {
 		s, n := newStore(t)
 		fill(t, s, 1000, 0)
 		last := must(s.Set(ctx, "a", nil))
-		other := newClusterNamed("d", nil)
+		other := replicatest.Named("d", nil)
 		var told []string
 		permits := make(chan struct{})
 		go func() {
@@ -233,7 +234,7 @@ func TestRevisionsOfTheOldClusterAreForgotten(t *testing.T) {
 		}()
 		synctest.Wait() // the reader is busy with the first element
 		must(s.Set(ctx, "a", nil))
-		n.move(other)
+		n.Move(other)
 		close(permits)
 		synctest.Wait()
 		must(s.Set(ctx, "a", nil))
@@ -253,7 +254,7 @@ func TestWaitsEndWithTheNode(t *testing.T) {
 		if change.state() != "waits" || event.state() != "waits" {
 			t.Fatal("they do not wait")
 		}
-		n.close()
+		n.Close()
 		synctest.Wait()
 		wantError(t, change.err, outcome.ErrClosed, outcome.NotDone, "wait")
 		wantError(t, event.err, outcome.ErrClosed, outcome.NotDone, "wait for event")

@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state/statepb"
 	"github.com/kith-go/kith/kv"
 )
@@ -193,14 +194,14 @@ func (s scenario) run(t *testing.T) (r *reader, err error) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		c := newCluster(&statepb.Limits{HistoryEvents: s.history})
+		c := replicatest.New(&statepb.Limits{HistoryEvents: s.history})
 		m := newModel(c)
 		for _, step := range s.before {
 			if err = m.write(ctx, step); err != nil {
 				return
 			}
 		}
-		n := c.join()
+		n := c.Join()
 		store := kv.New(n)
 		store.Nibble(s.nibble)
 		if s.stale {
@@ -218,7 +219,7 @@ func (s scenario) run(t *testing.T) (r *reader, err error) {
 		}
 		cancel()
 		synctest.Wait()
-		if left := n.subscriptions(); err == nil && left > 0 {
+		if left := n.Subscriptions(); err == nil && left > 0 {
 			err = fmt.Errorf("%d subscriptions are left", left)
 		}
 	})
@@ -233,11 +234,11 @@ func (s scenario) play(ctx context.Context, m *model, n *node, r *reader) error 
 				r.permits <- struct{}{}
 			}
 		case "hold":
-			n.hold(true)
+			n.Delay(true)
 		case "release":
-			n.hold(false)
+			n.Delay(false)
 		case "install":
-			n.install()
+			n.Install()
 		}
 		if err := m.write(ctx, step); err != nil {
 			return err
@@ -250,7 +251,7 @@ func (s scenario) play(ctx context.Context, m *model, n *node, r *reader) error 
 			return err
 		}
 	}
-	n.hold(false)
+	n.Delay(false)
 	close(r.permits)
 	synctest.Wait()
 	return nil

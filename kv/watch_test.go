@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state/statepb"
 	"github.com/kith-go/kith/kv"
 )
@@ -67,7 +68,7 @@ func TestWatchTellsStateThenChanges(t *testing.T) {
 	must(s.Commit(ctx, kv.Txn().Then(kv.Put("b", []byte("3")), kv.Delete("a"), kv.Put("c", nil))))
 	must(s.Set(ctx, "b", []byte("4"), kv.TTL(time.Second)))
 	p.want("3 written b=3 previous=1", "3 deleted a previous=2", "3 written c last", "4 written b=4 previous=3 last")
-	n.cluster.advance(time.Second)
+	n.Cluster().Advance(time.Second)
 	p.want("5 expired b previous=4 last")
 	p = pull(t, s.Watch(ctx, "", 3))
 	p.want("4 written b=4 previous=3 last", "5 expired b previous=4 last")
@@ -79,7 +80,7 @@ func TestWatchValuesAndTimesAreTheReaders(t *testing.T) {
 	s, n := newStore(t)
 	ctx := t.Context()
 	must(s.Set(ctx, "a", []byte("value"), kv.TTL(time.Minute), kv.Ephemeral()))
-	n.cluster.advance(time.Second)
+	n.Cluster().Advance(time.Second)
 	for _, after := range []kv.Revision{0, 1} {
 		for c, err := range s.Watch(ctx, "", after) {
 			if err != nil || c.TTL != 59*time.Second || !c.Ephemeral || string(c.Value) != "value" {
@@ -98,7 +99,7 @@ func TestWatchValuesAndTimesAreTheReaders(t *testing.T) {
 // meanwhile, even before the reader looks.
 func TestWatchOfAQuietKeyLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := kv.New(newCluster(&statepb.Limits{HistoryEvents: 10}).join())
+		s := kv.New(replicatest.New(&statepb.Limits{HistoryEvents: 10}).Join())
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		must(s.Set(ctx, "config", []byte("1")))
@@ -127,7 +128,7 @@ func TestWatchOfAQuietKeyLosesNothing(t *testing.T) {
 }
 
 func TestWatchSaysWhatItHasLost(t *testing.T) {
-	s := kv.New(newCluster(&statepb.Limits{HistoryEvents: 2}).join())
+	s := kv.New(replicatest.New(&statepb.Limits{HistoryEvents: 2}).Join())
 	ctx := t.Context()
 	must(s.Set(ctx, "a", nil))
 	p := pull(t, s.Watch(ctx, "", 0))
@@ -170,7 +171,7 @@ func TestWatchOfALargeStateIsOneMoment(t *testing.T) {
 
 // TestWatchStartsOver when the cluster forgets faster than the state is read.
 func TestWatchStartsOver(t *testing.T) {
-	s := kv.New(newCluster(&statepb.Limits{HistoryEvents: 2}).join())
+	s := kv.New(replicatest.New(&statepb.Limits{HistoryEvents: 2}).Join())
 	s.Nibble(2)
 	ctx := t.Context()
 	for _, key := range []string{"a", "b", "c"} {
@@ -192,13 +193,13 @@ func TestWatchCopiesLittleAtOnce(t *testing.T) {
 	for i := range 6 {
 		must(s.Set(t.Context(), fmt.Sprint(i), make([]byte, 600<<10)))
 	}
-	before := n.views.Load()
+	before := n.Views.Load()
 	for c := range s.Watch(t.Context(), "", 0) {
 		if c.Kind == kv.Synced {
 			break
 		}
 	}
-	if looks := n.views.Load() - before; looks < 3 {
+	if looks := n.Views.Load() - before; looks < 3 {
 		t.Errorf("3.6 MB in %d portions", looks)
 	}
 }
@@ -237,12 +238,10 @@ func TestWatchEnds(t *testing.T) {
 		want error
 	}{
 		{"context", func(n *node, cancel func()) { cancel() }, nil},
-		{"node", func(n *node, cancel func()) { n.close() }, outcome.ErrClosed},
+		{"node", func(n *node, cancel func()) { n.Close() }, outcome.ErrClosed},
 		{"state", func(n *node, cancel func()) {
-			n.mu.Lock()
-			n.viewErr = errInjected
-			n.mu.Unlock()
-			n.install() // wakes
+			n.FailViews(errInjected)
+			n.Install() // wakes
 		}, errInjected},
 	}
 	for _, test := range tests {
@@ -260,13 +259,13 @@ func TestWatchEnds(t *testing.T) {
 					ended = true
 				}()
 				synctest.Wait()
-				if ended || n.subscriptions() != 1 {
-					t.Fatalf("ended: %v, with %d subscriptions", ended, n.subscriptions())
+				if ended || n.Subscriptions() != 1 {
+					t.Fatalf("ended: %v, with %d subscriptions", ended, n.Subscriptions())
 				}
 				test.end(n, cancel)
 				synctest.Wait()
-				if !ended || n.subscriptions() != 0 {
-					t.Fatalf("ended: %v, with %d subscriptions", ended, n.subscriptions())
+				if !ended || n.Subscriptions() != 0 {
+					t.Fatalf("ended: %v, with %d subscriptions", ended, n.Subscriptions())
 				}
 				if test.want != nil {
 					wantError(t, last, test.want, outcome.NotDone, "watch")
@@ -296,11 +295,11 @@ func TestWatchEndsAmongItsElements(t *testing.T) {
 				fill(t, s, 10, 0)
 			}
 		}
-		if told != stopAfter || n.subscriptions() > 0 {
+		if told != stopAfter || n.Subscriptions() > 0 {
 			t.Errorf("%d elements after the context ended at %d", told, stopAfter)
 		}
 	}
-	n.refuseBarrier = errInjected
+	n.RefuseBarrier = errInjected
 	for _, err := range s.Watch(t.Context(), "", 0) {
 		wantError(t, err, errInjected, outcome.NotDone, "watch")
 	}

@@ -1,0 +1,42 @@
+package queue
+
+import (
+	"context"
+
+	"github.com/kith-go/kith/internal/state"
+	"github.com/kith-go/kith/internal/state/statepb"
+)
+
+// Replica is what Places need of the replicated state; a kith.Node has one. Its
+// methods are safe for concurrent use.
+type Replica interface {
+	// Propose has the cluster do a command and returns its answer once the local
+	// state has it. It blocks until then, until ctx ends, or the node. Errors are
+	// *outcome.Error. Nothing of cmd is kept after it returned.
+	Propose(ctx context.Context, cmd *statepb.Command) (*statepb.Result, error)
+	// Barrier returns once the local state has every change that was acknowledged
+	// before the call (S10).
+	Barrier(ctx context.Context) error
+	// View calls fn with the local state, which does not change meanwhile. fn is
+	// quick and keeps nothing that can change.
+	View(fn func(*state.Machine)) error
+	// Subscribe returns a channel with room for one value. It gets one after a change
+	// of a name with the prefix was applied, and when another state came into force;
+	// while there is one that nobody has received, further ones are dropped.
+	Subscribe(prefix string) (changed <-chan uint64, cancel func())
+	// Hold returns the session that places belong to, which it opens if there is
+	// none. It blocks until then, until ctx ends, or the node. Errors are
+	// *outcome.Error.
+	Hold(ctx context.Context) (Session, error)
+	// Context ends with the node; its cause then is outcome.ErrClosed or what
+	// halted agreement on this node.
+	Context() context.Context
+}
+
+// Session is the cluster's promise that places stay until it ends.
+type Session interface {
+	SessionID() uint64
+	// Context ends before the cluster gives away what belongs to the session (S11),
+	// at the latest with the replica; the cause tells why.
+	Context() context.Context
+}
