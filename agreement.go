@@ -17,6 +17,7 @@ import (
 	"github.com/kith-go/kith/internal/founding"
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/queue"
 	"github.com/kith-go/kith/internal/state"
 	"github.com/kith-go/kith/internal/state/statepb"
 	"github.com/kith-go/kith/membership"
@@ -252,6 +253,8 @@ func (a *agreement) raise(l *life, id founding.Identity) (*consensus.Replica, er
 		SessionTTL:   cmp.Or(n.cfg.SessionTTL, DefaultSessionTTL),
 		SessionGrace: sessionGrace,
 
+		IgnoreRefusals: n.cfg.IgnoreRefusals,
+
 		SegmentBytes:  n.cfg.segmentBytes(),
 		SnapshotBytes: n.cfg.snapshotBytes,
 		TrailBytes:    n.cfg.snapshotBytes / 4,
@@ -355,14 +358,16 @@ func (n *Node) askFounder(ctx context.Context, name string, question []byte) ([]
 	return answer, err
 }
 
-// dialMember connects to another member, wherever it is now.
-func (n *Node) dialMember(ctx context.Context, to *statepb.Member, purpose link.Purpose) (net.Conn, error) {
-	addr, err := n.controlAddr(to.GetName())
-	if err != nil {
-		return nil, err
+// dialMember connects to another member, at an address or wherever it is now.
+func (n *Node) dialMember(ctx context.Context, to *statepb.Member, at string, purpose link.Purpose) (net.Conn, link.Identity, error) {
+	if at == "" {
+		addr, err := n.controlAddr(to.GetName())
+		if err != nil {
+			return nil, link.Identity{}, err
+		}
+		at = addr
 	}
-	conn, _, err := n.now().link.Dial(ctx, link.Call{Name: to.GetName(), Addr: addr, Purpose: purpose, RaftID: to.GetRaftId()})
-	return conn, err
+	return n.now().link.Dial(ctx, link.Call{Name: to.GetName(), Addr: at, Purpose: purpose, RaftID: to.GetRaftId()})
 }
 
 // controlAddr finds a node: by the list in force, else by gossip.
@@ -402,6 +407,14 @@ func (n *Node) agreementStream(conn net.Conn, hello link.Hello) {
 func (a *agreement) met(id link.Identity) {
 	if l := a.now(); l != nil && l.founder != nil && id.ClusterID != "" {
 		l.founder.Met(id.Name, id.ClusterID)
+	}
+}
+
+// relocate gives up what the others would take for lost as soon as the control port is
+// closed (S12).
+func (a *agreement) relocate() {
+	if replica := a.born(); replica != nil {
+		replica.Relocate()
 	}
 }
 
@@ -495,6 +508,19 @@ func (c coordinates) Session(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	return s.ID, nil
+}
+
+// Hold is Session for those who must know when it ends.
+func (c coordinates) Hold(ctx context.Context) (queue.Session, error) {
+	r, err := c.replica(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := r.Session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (c coordinates) Context() context.Context { return c.ctx }

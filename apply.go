@@ -119,7 +119,7 @@ func (n *Node) comply(ctx context.Context, list *peers.Peers, path string) error
 	n.warnOfAddress(list, next)
 	if old == nil {
 		n.gossip.SetContacts(others)
-		return n.rise(ctx, next, newIncarnation())
+		return n.rise(ctx, next, n.cfg.newIncarnation())
 	}
 	return n.move(old, next, others)
 }
@@ -278,7 +278,8 @@ func (n *Node) settle(r *run) {
 // move takes the node from one place to another: goodbye there, hello here.
 //
 // It is not called off half-way, where the node would be nowhere: only the
-// node's own end and applyTimeout bound it.
+// node's own end and applyTimeout bound it. What belongs to the node's session does
+// not come along.
 func (n *Node) move(old *run, next place, others []membership.Contact) error {
 	ctx, cancel := context.WithTimeout(n.work, applyTimeout)
 	defer cancel()
@@ -297,6 +298,7 @@ func (n *Node) move(old *run, next place, others []membership.Contact) error {
 	goodbye, said := context.WithTimeout(ctx, moveGoodbye)
 	n.gossip.Leave(goodbye) // heard or not: the others find out
 	said()
+	n.agreed.relocate()
 	old.link.Close()
 	if samePort {
 		if l, err = n.listen(ctx, next, old.id); err != nil {

@@ -348,49 +348,48 @@ func TestTwoPeers(t *testing.T) {
 	})
 }
 
-// Ephemeral keys outlive the process that wrote them for what is left of the
-// session's time, and no longer, whoever leads; a process that comes back at once
-// does not inherit them, and what it writes anew stays.
+// Where refused connections prove nothing (Config.IgnoreRefusals), ephemeral keys outlive
+// the process that wrote them for what is left of the session's time, and no longer, whoever
+// leads. A process that comes back at once does not inherit them: they go with its return,
+// and what it writes anew stays.
 func TestEphemeralKeysOfAKilledNode(t *testing.T) {
 	const ttl = 10 * time.Second
-	long := func(_ string, cfg *kith.Config) { cfg.SessionTTL = ttl }
-	for _, who := range []string{"leader", "follower"} {
+	patient := func(_ string, cfg *kith.Config) { cfg.SessionTTL, cfg.IgnoreRefusals = ttl, true }
+	for _, who := range []string{"leader", "voter"} {
 		t.Run(who, func(t *testing.T) {
-			kithtest.Virtual(t, 3, kithtest.Options{Configure: long}, func(t *testing.T, c *kithtest.Cluster) {
-				ready(t, c)
-				holder := leader(t, c)
-				if who == "follower" {
-					holder = others(c, holder)[0]
-				}
-				for _, key := range []string{"mine", "kept"} {
-					if _, err := holder.KV().Set(t.Context(), key, nil, kv.Ephemeral()); err != nil {
-						t.Fatal(err)
+			kithtest.Virtual(t, 3, kithtest.Options{Conditions: near, Configure: patient}, func(t *testing.T, c *kithtest.Cluster) {
+				for _, back := range []bool{false, true} {
+					ready(t, c)
+					holder := holders(t, c, who)
+					witness := others(c, holder)[0]
+					for _, key := range []string{"mine", "kept"} {
+						ephemeral(t, holder, key)
 					}
-				}
-				time.Sleep(3 * ttl)
-				witness := others(c, holder)[0]
-				if !exists(t, witness, "mine") {
-					t.Fatal("an ephemeral key is gone although its node lives")
-				}
-				killed := time.Now()
-				c.Kill(holder.Name())
-				back := c.Restart(holder.Name())
-				ready(t, c)
-				if _, err := back.KV().Set(t.Context(), "kept", nil, kv.Ephemeral()); err != nil {
-					t.Fatal(err)
-				}
-				// The last renewal was at most a fifth of the TTL before the end.
-				time.Sleep(ttl*4/5 - time.Since(killed))
-				if !exists(t, witness, "mine") {
-					t.Errorf("gone within %v, before the session's time was up", time.Since(killed))
-				}
-				c.Await("the key to go", func() bool { return !exists(t, witness, "mine") })
-				if took := time.Since(killed); took > ttl*5/4 {
-					t.Errorf("gone only after %v", took)
-				}
-				time.Sleep(2 * ttl)
-				if !exists(t, witness, "kept") {
-					t.Error("what the new process wrote went with the old one's session")
+					if took, ok := freed(t, witness, "mine")(time.Now(), 3*ttl); ok {
+						t.Fatalf("an ephemeral key is gone after %v although its node lives", took)
+					}
+					gone := freed(t, witness, "mine")
+					killed := time.Now()
+					c.Kill(holder.Name())
+					// The last renewal was at most a fifth of the TTL before the end.
+					least, most := ttl*4/5, ttl*5/4
+					if back {
+						time.Sleep(2 * time.Second)
+						least, most = 2*time.Second, 4*time.Second
+						c.Restart(holder.Name())
+						ephemeral(t, c.Node(holder.Name()), "kept")
+					}
+					if took, ok := gone(killed, 2*ttl); !ok || took < least || took > most {
+						t.Errorf("back %v: gone after %v (%v), want %v to %v", back, took, ok, least, most)
+					}
+					if !back {
+						c.Restart(holder.Name())
+						continue
+					}
+					time.Sleep(2 * ttl)
+					if !exists(t, witness, "kept") {
+						t.Error("what the new process wrote went with the old one's session")
+					}
 				}
 			})
 		})

@@ -68,9 +68,21 @@ type Config struct {
 	// Timing is the pace of failure detection.
 	Timing Timing
 	// SessionTTL is how long the cluster keeps what belongs to this node
-	// (ephemeral keys) after it has fallen silent; DefaultSessionTTL if 0. At least
-	// MinSessionTTL: a session must outlast the elections of a bad day.
+	// (ephemeral keys, locks, places in groups) after it has fallen silent;
+	// DefaultSessionTTL if 0. At least MinSessionTTL: a session must outlast the
+	// elections of a bad day.
 	SessionTTL time.Duration
+	// IgnoreRefusals lets what belongs to a crashed node wait for the SessionTTL, too.
+	//
+	// Otherwise it is given to others within milliseconds, once the leader and a majority of
+	// the voters have lost their connections to the node's control port and are refused at
+	// the same address: that is what the kernel of a process that died answers. A node
+	// that is cut off, paused or without power is silent instead, and keeps what it has for
+	// the SessionTTL. Set this on all nodes where somebody else may close connections and
+	// refuse new ones in the name of a process that lives: firewalls that REJECT and kill
+	// established connections, proxies and load balancers between nodes, addresses that
+	// pass to another host.
+	IgnoreRefusals bool
 	// Founders names those that found the cluster when other listed voters will not
 	// come: at least a majority of the voters, and the same on all of them. Those left
 	// out are let in when they do come. Empty means all voters, as it should be: if a

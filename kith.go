@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/queue"
 	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
@@ -29,6 +30,7 @@ type Node struct {
 	list   *roster
 	agreed *agreement
 	kv     *kv.Store
+	places *queue.Places // in locks and groups
 
 	ctx    context.Context // ends with the node; the cause tells why
 	cancel context.CancelCauseFunc
@@ -55,6 +57,8 @@ const (
 	endSessionTimeout = 2 * time.Second
 	// handOverTimeout bounds how long a leader that leaves looks for a successor.
 	handOverTimeout = 2 * time.Second
+	// lonelyTimeout bounds how long Start waits for a cluster of one.
+	lonelyTimeout = 3 * time.Second
 )
 
 // Start makes this process a replica: it finds the peers file, finds itself in
@@ -68,7 +72,8 @@ const (
 // missing is no error; they are looked for as long as the node runs.
 //
 // Agreement comes after that: the cluster is founded when all its voters are there,
-// and calls that need it wait, as [Node.Ready] does.
+// and calls that need it wait, as [Node.Ready] does. A cluster of one is ready when Start
+// returns, unless its disk keeps it from that for longer than some seconds.
 //
 // Errors: ErrWhoAmI, ErrNoKey, ErrNameTaken, ErrKeyMalformed, ErrKeyExposed, a
 // *peers.InvalidError with every fault of the peers file, those of files and
@@ -103,11 +108,25 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.apply(ctx, list, source.path); err != nil {
 		return err
 	}
+	n.places = queue.New(coordinates{n.agreed}, n.Name())
 	n.wg.Go(func() { n.follow(source) })
 	n.wg.Go(n.attend)
 	n.wg.Go(n.announce)
 	n.wg.Go(n.accompany)
+	if len(n.Peers().Peers) == 1 {
+		n.awaitLonely(ctx)
+	}
 	return nil
+}
+
+// awaitLonely lets a cluster of one be ready when Start returns: it waits for nobody
+// else. What keeps it from that is in its status, and no reason not to start.
+func (n *Node) awaitLonely(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lonelyTimeout)
+	defer cancel()
+	if err := n.Ready(ctx); err != nil {
+		n.log.Warn("started, but not ready", "error", err)
+	}
 }
 
 // attend ends the node when gossip finds that it must.
@@ -211,13 +230,16 @@ func (n *Node) end(cause error) error {
 		n.wg.Wait()
 		n.gossip.Close()
 		if run := n.now(); run != nil {
-			n.closeErr = run.link.Close()
+			n.closeErr = run.link.Close() // last: to the others a closed port is a dead process (S12)
 		}
 		if n.lock != nil {
 			n.closeErr = errors.Join(n.closeErr, n.lock.Close())
 		}
 		n.list.close(ErrClosed)
 		n.cancel(cause)
+		if n.places != nil {
+			n.places.Close()
+		}
 	})
 	return n.closeErr
 }
@@ -326,8 +348,8 @@ func closed(err error) error {
 }
 
 // newIncarnation draws the mark of this start.
-func newIncarnation() membership.Incarnation {
-	return membership.NewIncarnation(time.Now(), rand.Uint64())
+func (c Config) newIncarnation() membership.Incarnation {
+	return membership.NewIncarnation(c.now(), rand.Uint64())
 }
 
 // bindAddress is what self's control port listens on: the address that others

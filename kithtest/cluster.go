@@ -39,6 +39,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Absent are nodes of the list that are not started at first.
 	Absent []string
+	// Drift has the clocks that virtual nodes measure leases with run wrong, by name: 0.01
+	// is one per cent fast, -0.01 slow.
+	Drift map[string]float64
 }
 
 // Cluster is a number of nodes in one test. Its methods fail the test when they
@@ -57,6 +60,7 @@ type Cluster struct {
 	list    *peers.Peers
 	disks   map[string]*memdisk.Disk // of virtual nodes
 	crashes uint64                   // power losses so far
+	ahead   map[string]time.Duration // of virtual nodes' wall clocks
 	nodes   map[string]*kith.Node    // those that run, and those that ended by themselves
 }
 
@@ -180,7 +184,7 @@ func (c *Cluster) config(name string) kith.Config {
 		Logger: c.opts.Logger.With("node", name),
 	}
 	if c.network != nil {
-		cfg.Network = machine{c.network.Host(c.Addr(name)), c.Disk(name).Mount()}
+		cfg.Network = machine{c.network.Host(c.Addr(name)), c.Disk(name).Mount(), c.opts.Drift[name], func() time.Time { return c.wall(name) }}
 	}
 	if c.opts.Configure != nil {
 		c.opts.Configure(name, &cfg)
@@ -188,14 +192,28 @@ func (c *Cluster) config(name string) kith.Config {
 	return cfg
 }
 
-// machine is what a virtual node runs on: a host of the network, and a disk.
+// machine is what a virtual node runs on: a host of the network, a disk, and a clock.
 type machine struct {
 	*memnet.Host
 	files disk.FS
+	drift float64
+	wall  func() time.Time
 }
 
 // Files returns the disk; package kith looks for it.
 func (m machine) Files() disk.FS { return m.files }
+
+// Clock returns the machine's clock; package kith looks for it.
+func (m machine) Clock() func() time.Duration {
+	origin := time.Now()
+	return func() time.Duration {
+		passed := time.Since(origin)
+		return passed + time.Duration(float64(passed)*m.drift)
+	}
+}
+
+// Now returns what its wall clock shows; package kith looks for it.
+func (m machine) Now() time.Time { return m.wall() }
 
 // Disk returns the disk of a virtual node, for its faults. It is made when it is
 // first asked for.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/kith-go/kith/peers"
 )
@@ -98,6 +99,26 @@ func (c *Cluster) Partition(groups ...[]string) {
 func (c *Cluster) Heal() {
 	c.t.Helper()
 	c.Network().Heal()
+}
+
+// SetWallClock sets the wall clock of the node called name ahead of the others', or
+// behind them. Clocks that run wrong are Options.Drift. Needs a virtual cluster.
+func (c *Cluster) SetWallClock(name string, ahead time.Duration) {
+	c.t.Helper()
+	c.Network() // there is one
+	c.Addr(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ahead == nil {
+		c.ahead = make(map[string]time.Duration)
+	}
+	c.ahead[name] = ahead
+}
+
+func (c *Cluster) wall(name string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead[name])
 }
 
 // freePorts draws a message port and a control port that nobody uses now.

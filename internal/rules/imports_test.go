@@ -37,16 +37,27 @@ var layers = map[string][]string{
 		"internal/disk", "internal/link", "internal/outcome", "internal/planted",
 		"internal/snapshot", "internal/state", "internal/state/statepb", "internal/wal",
 	},
-	"kv": {"internal/outcome", "internal/state", "internal/state/statepb"},
+	"kv":                   {"internal/outcome", "internal/state", "internal/state/statepb"},
+	"internal/queue":       {"internal/outcome", "internal/planted", "internal/state", "internal/state/statepb"},
+	"lock":                 {"internal/outcome", "internal/queue", "internal/state", "internal/state/statepb"},
+	"group":                {"internal/outcome", "internal/queue", "internal/state", "internal/state/statepb"},
+	"internal/replicatest": {"internal/outcome", "internal/queue", "internal/state", "internal/state/statepb"},
+	"internal/boottime":    {},
+
+	"transport":               {"internal/outcome"},
+	"transport/inproc":        {"transport"},
+	"transport/transporttest": {"internal/outcome", "transport"},
+	"transport/zmq":           {"internal/secret", "transport"},
 
 	".": {
-		"internal/consensus", "internal/disk", "internal/founding", "internal/link", "internal/outcome",
-		"internal/secret", "internal/state", "internal/state/statepb", "kv", "membership", "peers",
+		"group", "internal/boottime", "internal/consensus", "internal/disk", "internal/founding", "internal/link",
+		"internal/outcome", "internal/queue", "internal/secret", "internal/state", "internal/state/statepb",
+		"kv", "lock", "membership", "peers",
 	},
-	"httpapi":          {".", "internal/outcome", "kv", "membership", "peers"},
+	"httpapi":          {".", "group", "internal/boottime", "internal/outcome", "kv", "lock", "membership", "peers"},
 	"kithtest":         {".", "internal/disk", "internal/disk/memdisk", "kithtest/memnet", "membership", "peers"},
 	"internal/proof":   {},
-	"cmd/kith":         {".", "httpapi", "internal/secret", "kv", "membership", "peers"},
+	"cmd/kith":         {".", "httpapi", "internal/boottime", "internal/secret", "kv", "membership", "peers"},
 	"examples/config":  {".", "kv"},
 	"examples/replica": {".", "membership", "peers"},
 }
@@ -148,7 +159,8 @@ func TestLibraryLeavesTheProcessAlone(t *testing.T) {
 				t.Errorf("%s imports %s: that is the program's business", name, banned)
 			}
 		}
-		if slices.Contains(p.Imports, "testing") && !strings.HasPrefix(name, "kithtest") && name != "internal/leak" {
+		fortests := strings.HasPrefix(name, "kithtest") || name == "internal/leak" || name == "transport/transporttest"
+		if slices.Contains(p.Imports, "testing") && !fortests {
 			t.Errorf("%s imports testing outside of a test", name)
 		}
 	}
