@@ -285,6 +285,7 @@ func TestLateErrorTellsWhatIsWrong(t *testing.T) {
 		if e := try("a"); e.Err != context.DeadlineExceeded || e.Hint != want {
 			t.Errorf("got %v", e)
 		}
+		synctest.Wait() // until the place is given up
 		n[1].BeforePropose = func(ctx context.Context, cmd *statepb.Command) error {
 			if isEnter(cmd) {
 				<-ctx.Done()
