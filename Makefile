@@ -10,7 +10,7 @@ FROM     ?= 1
 # What fails leaves its history, and a picture of what cannot be, in bin/_artifacts.
 KEEP     := -artifacts -outputdir bin
 
-.PHONY: build demo test storm soak check lint bench bench-kv fuzz generate tools clean
+.PHONY: build demo test storm soak check lint bench bench-kv bench-lock fuzz generate tools clean
 
 build:
 	$(GO) build -o bin/kith ./cmd/kith
@@ -60,6 +60,11 @@ bench:
 # takes a minute, ARGS=-extra adds what a million keys cost.
 bench-kv:
 	cd bench && $(GO) run ./kv $(ARGS)
+
+# Locks and groups beside etcd's package concurrency and ZooKeeper (apt-get install
+# zookeeper; without it that column is missing); half an hour. ARGS=-quick takes a minute.
+bench-lock:
+	cd bench && $(GO) run ./lock $(ARGS)
 
 # Every fuzz target for FUZZTIME each.
 fuzz:

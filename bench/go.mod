@@ -3,6 +3,7 @@ module github.com/kith-go/kith/bench
 go 1.26.0
 
 require (
+	github.com/go-zookeeper/zk v1.0.4
 	github.com/hashicorp/memberlist v0.7.0
 	github.com/kith-go/kith v0.0.0
 	github.com/nats-io/nats-server/v2 v2.15.2

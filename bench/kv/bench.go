@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"slices"
+
+	"github.com/kith-go/kith/bench/stage"
 )
 
 // allSystems in the order in which they take turns.
@@ -14,19 +14,24 @@ var allSystems = []string{"kith", "etcd", "nats"}
 // bench is one run of the benchmark.
 type bench struct {
 	*options
-	family     *family
-	report     *report
+	family     *stage.Family
+	report     *stage.Report
 	dir        string
-	contenders []*contender
-	chosen     chosen
+	contenders []*stage.Contender
+	chosen     stage.Chosen
 }
 
 func (b *bench) run(w io.Writer) error {
-	if err := describe(w, b.options, b.dir); err != nil {
+	software := []string{"etcd " + stage.ModuleVersion("go.etcd.io/etcd/server/v3"),
+		"nats-server " + stage.ModuleVersion("github.com/nats-io/nats-server/v2")}
+	what := fmt.Sprintf(`every system: %d processes on loopback, fsync before acknowledgement, %d-byte values, %d keys;
+%v measured after %v of warm-up, median of %d rounds; systems that are not measured are stopped`,
+		stage.ClusterSize, valueSize, keyCount, b.Window, b.Warm, b.Rounds)
+	if err := stage.Describe(w, b.Dir, software, what); err != nil {
 		return err
 	}
 	// Half an hour of figures is not thrown away because of the last one.
-	return errors.Join(b.measure(), b.report.print(w))
+	return errors.Join(b.measure(), b.report.Print(w))
 }
 
 func (b *bench) measure() error {
@@ -40,54 +45,58 @@ func (b *bench) measure() error {
 
 // startAll starts the systems one after another, and stops each until its turn.
 func (b *bench) startAll() error {
-	for _, system := range b.systems {
-		progress("starting %s", system)
-		c, err := startCluster(b.family, system, b.dir, b.profile, b.conns)
+	for _, system := range b.Systems {
+		stage.Progress("starting %s", system)
+		c, err := stage.StartCluster(b.family, stage.Setup{System: system, Dir: b.dir, Profile: b.Profile, Conns: b.Conns,
+			Inside: system == "kith", Load: true})
 		if err != nil {
 			return err
 		}
-		if err := c.pause(); err != nil {
+		who := &stage.Contender{Name: system, Cluster: c}
+		b.contenders = append(b.contenders, who)
+		if who.Ours() {
+			who.Inside = true
+			b.contenders = append(b.contenders, &stage.Contender{Name: system, Path: " over HTTP", Cluster: c})
+		}
+		if err := b.fill(who, keyCount); err != nil {
 			return err
 		}
-		who := contender{name: system, cluster: c}
-		switch system {
-		case "kith":
-			inside, http := who, who
-			inside.inside, http.path = true, " over HTTP"
-			b.contenders = append(b.contenders, &inside, &http)
-		case "nats":
-			who.cannot = []operation{reads}
-			fallthrough
-		default:
-			b.contenders = append(b.contenders, &who)
+		if err := c.Pause(); err != nil {
+			return err
 		}
 	}
-	b.chosen.only = b.only
+	b.chosen = stage.Chosen{Only: b.Only, Name: stage.RateName}
 	for _, who := range b.contenders {
-		if who.ours() {
-			b.chosen.paths = append(b.chosen.paths, who.path)
+		if who.Ours() {
+			b.chosen.Paths = append(b.chosen.Paths, who.Path)
 		}
 	}
 	return nil
+}
+
+// fill writes the first n keys.
+func (b *bench) fill(who *stage.Contender, n int) error {
+	return who.Worker(0).Ask(stage.FillLimit, "fill", filling{Keys: n}, nil)
 }
 
 // measureGrid fills the table. For each operation the systems take turns, so
 // that whatever else happens on the machine happens to all of them.
 func (b *bench) measureGrid() error {
 	for _, g := range grid {
-		for round := range b.rounds {
+		for round := range b.Rounds {
 			for _, who := range b.contenders {
-				var cells []cell
+				var cells []stage.Cell
 				for _, n := range b.callers {
-					if m := (cell{who, g.op, g.at, n}); !slices.Contains(who.cannot, g.op) && b.chosen.cell(m) {
+					m := stage.Cell{Who: who, Op: string(g.op), At: g.at, Callers: n}
+					if !cannot(who, g.op) && b.chosen.Cell(m) {
 						cells = append(cells, m)
 					}
 				}
 				if len(cells) == 0 {
 					continue
 				}
-				progress("%s %s, round %d of %d: %s%s", g.op, g.at, round+1, b.rounds, who.name, who.path)
-				if err := b.turn(who, g.at, cells); err != nil {
+				stage.Progress("%s %s, round %d of %d: %s%s", g.op, g.at, round+1, b.Rounds, who.Name, who.Path)
+				if err := who.Turn(b.report, cells, b.sample); err != nil {
 					return err
 				}
 			}
@@ -96,76 +105,32 @@ func (b *bench) measureGrid() error {
 	return nil
 }
 
-// turn runs one contender's cells, all of the same place.
-func (b *bench) turn(who *contender, at place, cells []cell) error {
-	c := who.cluster
-	if err := c.resume(); err != nil {
-		return err
-	}
-	for _, m := range cells {
-		s, err := b.sample(who, at, m)
-		if err != nil {
-			return err
-		}
-		if s.Failed > 0 {
-			progress("  %d of %s's operations failed, the first with: %s", s.Failed, who.name, s.Error)
-		}
-		progress("  c=%d: %.0f/s, p50 %s, p99 %s", m.callers, s.rate(), short(s.P50), short(s.P99))
-		b.report.add(m, s)
-	}
-	return c.pause()
-}
-
-// sample runs one load, again if the leader changed meanwhile.
-func (b *bench) sample(who *contender, at place, m cell) (*sample, error) {
-	c := who.cluster
-	for range 3 {
-		led, err := c.leader()
-		if err != nil {
-			return nil, err
-		}
-		node := led
-		if at == follower {
-			node = c.follower(led)
-		}
-		a, err := who.worker(node).ask(request{Load: &load{Op: m.op, Node: node, Callers: m.callers,
-			Warm: b.warm, Window: b.window, PIDs: who.pids()}}, b.warm+b.window+2*drain)
-		if err != nil {
-			return nil, err
-		}
-		if a.Sample == nil {
-			return nil, errors.New("a reply without what was asked")
-		}
-		now, err := c.leader()
-		if err != nil {
-			return nil, err
-		}
-		if now == led {
-			return a.Sample, nil
-		}
-		progress("  %s's leader changed from %d to %d: once more", who.name, led, now)
-	}
-	return nil, fmt.Errorf("%s: the leader changed under three loads", who.name)
+// sample runs one load.
+func (b *bench) sample(m stage.Cell) (*stage.Sample, error) {
+	var s stage.Sample
+	err := m.Who.Steady(m.At, func(node int) error {
+		l := &load{Loop: stage.Loop{Callers: m.Callers, Warm: b.Warm, Window: b.Window, PIDs: m.Who.PIDs()},
+			Op: operation(m.Op), Node: node}
+		return m.Who.Worker(node).Ask(b.Warm+b.Window+2*stage.Drain, "load", l, &s)
+	})
+	return &s, err
 }
 
 // measureKills lets the systems' leaders die in turns.
 func (b *bench) measureKills() error {
-	for round := range b.kills {
+	for round := range b.Kills {
 		for _, who := range b.contenders {
-			if !b.chosen.kill(who) {
+			if !killed(b.chosen, who) {
 				continue
 			}
 			o, err := b.killOnce(who)
 			if err != nil {
 				return err
 			}
-			progress("leader killed, round %d of %d: %s%s %s, %d attempts failed",
-				round+1, b.kills, who.name, who.path, short(o.Took), o.Failed)
-			b.report.addEvent(killName(""), "ms", who, milliseconds(o.Took))
+			stage.Progress("leader killed, round %d of %d: %s%s %s, %d attempts failed",
+				round+1, b.Kills, who.Name, who.Path, stage.Short(o.Took), o.Failed)
+			b.report.AddEvent(killName(""), "ms", who, stage.Milliseconds(o.Took))
 		}
 	}
 	return nil
 }
-
-// progress goes to standard error; standard output is for the report.
-func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

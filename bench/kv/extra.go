@@ -1,9 +1,9 @@
 package main
 
 import (
-	"errors"
-	"slices"
 	"time"
+
+	"github.com/kith-go/kith/bench/stage"
 )
 
 // The figures of -extra.
@@ -31,47 +31,44 @@ func (b *bench) measureExtra() error {
 		return nil
 	}
 	for _, who := range b.contenders {
-		if who.ours() && !who.inside {
+		if who.Ours() && !who.Inside {
 			continue // the same servers as those of the other
 		}
-		if err := who.cluster.resume(); err != nil {
+		if err := who.Cluster.Resume(); err != nil {
 			return err
 		}
-		if b.any(idleName) {
+		if b.chosen.Any(idleName) {
 			if err := b.idle(who); err != nil {
 				return err
 			}
 		}
-		if b.any(memoryName, restartName) || who.ours() && b.any(snapshotName, stallName, calmName) {
+		if b.chosen.Any(memoryName, restartName) || who.Ours() && b.chosen.Any(snapshotName, stallName, calmName) {
 			if err := b.manyKeys(who); err != nil {
 				return err
 			}
 		}
-		if err := who.cluster.pause(); err != nil {
+		if err := who.Cluster.Pause(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// any tells whether one of these figures is to be measured.
-func (b *bench) any(names ...string) bool { return slices.ContainsFunc(names, b.chosen.figure) }
-
 // idle measures in percent of one CPU.
-func (b *bench) idle(who *contender) error {
-	progress("idle: %s", who.name)
+func (b *bench) idle(who *stage.Contender) error {
+	stage.Progress("idle: %s", who.Name)
 	time.Sleep(idleSettle)
-	before, err := cpuOf(who.cluster.pids())
+	before, err := stage.CPUOf(who.Cluster.PIDs())
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	time.Sleep(idleWindow * b.window)
-	after, err := cpuOf(who.cluster.pids())
+	time.Sleep(idleWindow * b.Window)
+	after, err := stage.CPUOf(who.Cluster.PIDs())
 	if err != nil {
 		return err
 	}
-	b.report.addEvent(idleName, "%", who, 100*(after-before).Seconds()/time.Since(start).Seconds())
+	b.report.AddEvent(idleName, "%", who, 100*(after-before).Seconds()/time.Since(start).Seconds())
 	return nil
 }
 
@@ -79,80 +76,58 @@ func (b *bench) idle(who *contender) error {
 // and after, garbage collected: the cost of keeping keys, not of writing them. It
 // has kith make a snapshot, then kills a server that does not lead and times its
 // way back.
-func (b *bench) manyKeys(who *contender) error {
-	c := who.cluster
-	progress("a million keys: %s", who.name)
-	before, err := c.memory()
+func (b *bench) manyKeys(who *stage.Contender) error {
+	c := who.Cluster
+	stage.Progress("a million keys: %s", who.Name)
+	before, err := c.Memory()
 	if err != nil {
 		return err
 	}
-	if err := c.fill(b.million); err != nil {
+	if err := b.fill(who, b.million); err != nil {
 		return err
 	}
-	led, err := c.leader()
+	led, err := c.Leader()
 	if err != nil {
 		return err
 	}
-	for i := range c.servers {
-		if err := c.caughtUp(i, led); err != nil {
+	for i := range c.Servers {
+		if err := c.CaughtUp(i, led); err != nil {
 			return err
 		}
 	}
-	after, err := c.memory()
+	after, err := c.Memory()
 	if err != nil {
 		return err
 	}
 	added := float64(b.million - keyCount) // the first keys were there
-	b.report.addEvent(memoryName, "MiB", who, (after-before)/added*1e6/(1<<20))
+	b.report.AddEvent(memoryName, "MiB", who, (after-before)/added*1e6/(1<<20))
 
-	if who.ours() && b.any(snapshotName, stallName, calmName) {
+	if who.Ours() && b.chosen.Any(snapshotName, stallName, calmName) {
 		if err := b.snapshot(who, led); err != nil {
 			return err
 		}
 	}
-	if !b.any(restartName) {
+	if !b.chosen.Any(restartName) {
 		return nil
 	}
-	victim := c.follower(led)
-	b.family.kill(c.servers[victim])
-	took, err := c.restart(victim, led)
+	victim := c.Follower(led)
+	took, err := c.Restart(victim, led)
 	if err != nil {
 		return err
 	}
-	b.report.addEvent(restartName, "ms", who, milliseconds(took))
+	b.report.AddEvent(restartName, "ms", who, stage.Milliseconds(took))
 	return nil
 }
 
 // snapshot puts load on the leader until it makes one.
-func (b *bench) snapshot(who *contender, led int) error {
-	q := &snapshotting{Node: led, Callers: cpuCallers, Limit: snapshotLimit}
-	a, err := who.worker(led).ask(request{Snap: q}, q.Limit+drain)
-	if err != nil {
+func (b *bench) snapshot(who *stage.Contender, led int) error {
+	q := &snapshotting{Node: led, Callers: stage.CPUCallers, Limit: snapshotLimit}
+	var made snapshotted
+	if err := who.Worker(led).Ask(q.Limit+stage.Drain, "snapshot", q, &made); err != nil {
 		return err
 	}
-	if a.Made == nil {
-		return errors.New("a reply without what was asked")
-	}
-	b.report.addEvent(snapshotName, "ms", who, milliseconds(a.Made.Took))
-	b.report.addEvent(stallName, "ms", who, milliseconds(a.Made.Worst))
-	b.report.addEvent(calmName, "ms", who, milliseconds(a.Made.Calm))
+	b.report.AddEvent(snapshotName, "ms", who, stage.Milliseconds(made.Took))
+	b.report.AddEvent(stallName, "ms", who, stage.Milliseconds(made.Worst))
+	b.report.AddEvent(calmName, "ms", who, stage.Milliseconds(made.Calm))
 	return nil
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-// memory is the mean of the servers, in bytes.
-func (c *cluster) memory() (float64, error) {
-	var sum int64
-	for _, server := range c.servers {
-		if _, err := server.ask(request{Ask: "collect"}, drain); err != nil {
-			return 0, err
-		}
-		bytes, err := ownMemory(server.pid())
-		if err != nil {
-			return 0, err
-		}
-		sum += bytes
-	}
-	return float64(sum) / float64(len(c.servers)), nil
 }

@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/kith-go/kith/bench/stage"
 )
 
 // killing is one crash of a server, seen by a writer in a loop that talks to
@@ -31,7 +32,8 @@ type outage struct {
 // time limit of seconds would do etcd wrong.
 const attempt = 50 * time.Millisecond
 
-func (k *killing) run(ctx context.Context, c client) (*outage, error) {
+// Run returns an *outage.
+func (k *killing) Run(ctx context.Context, c client) (any, error) {
 	conns, err := c.conns(ctx, k.Node, 1)
 	if err != nil {
 		return nil, err
@@ -81,29 +83,25 @@ func putWithin(ctx context.Context, to conn, key string, value []byte) error {
 }
 
 // killOnce kills the leader, measures, and brings it back.
-func (b *bench) killOnce(who *contender) (*outage, error) {
-	c := who.cluster
-	if err := c.resume(); err != nil {
+func (b *bench) killOnce(who *stage.Contender) (*outage, error) {
+	c := who.Cluster
+	if err := c.Resume(); err != nil {
 		return nil, err
 	}
-	led, err := c.leader()
+	led, err := c.Leader()
 	if err != nil {
 		return nil, err
 	}
-	victim, node := c.servers[led], c.follower(led)
-	k := &killing{Node: node, PID: victim.pid(), Limit: recoverLimit,
+	node := c.Follower(led)
+	k := &killing{Node: node, PID: c.Servers[led].PID(), Limit: stage.RecoverLimit,
 		// A leader should not always die at the same point of its heartbeats.
 		Before: 500*time.Millisecond + rand.N(200*time.Millisecond)}
-	a, err := who.worker(node).ask(request{Kill: k}, k.Before+k.Limit+drain)
-	if err != nil {
+	var o outage
+	if err := who.Worker(node).Ask(k.Before+k.Limit+stage.Drain, "kill", k, &o); err != nil {
 		return nil, err
 	}
-	if a.Outage == nil {
-		return nil, errors.New("a reply without what was asked")
-	}
-	b.family.kill(victim)
-	if _, err := c.restart(led, node); err != nil {
+	if _, err := c.Restart(led, node); err != nil {
 		return nil, err
 	}
-	return a.Outage, c.pause()
+	return &o, c.Pause()
 }

@@ -2,42 +2,32 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
 	"sync"
 
-	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/bench/stage"
+	"github.com/kith-go/kith/bench/system"
 	"github.com/kith-go/kith/httpapi"
 	"github.com/kith-go/kith/kv"
-	"github.com/kith-go/kith/peers"
 )
 
-// kithClient is a node with its callers inside. It is its own way to the cluster,
-// whatever node it is asked to go through; the parent asks the right one.
+// kithClient is a node with its callers inside.
 type kithClient struct {
-	node      *kith.Node
-	members   []member
+	*system.Node
 	snapshots *snapshotsSeen
 }
 
-// kithServer is a node with kith's defaults, on loopback and without a key: the
-// rivals do not encrypt either. It serves the HTTP API, too.
-func kithServer(ctx context.Context, s spec) (client, func(), error) {
-	self := s.Members[s.Node]
-	list := new(peers.Peers)
-	for i, m := range s.Members {
-		list.Peers = append(list.Peers, &peers.Peer{PID: uint32(i + 1), Name: m.Name, IPAddr: "127.0.0.1",
-			Port: uint16(m.Client), ControlPort: uint16(m.Peer)})
-	}
+// kithServer is a node that serves the HTTP API, too.
+func kithServer(ctx context.Context, s stage.Spec) (client, func(), error) {
 	snapshots := new(snapshotsSeen)
 	log := slog.New(&snapshotLog{slog.NewTextHandler(os.Stderr, nil), snapshots})
-	ln, err := httpapi.Listen(ctx, self.httpAddr(), "")
+	ln, err := httpapi.Listen(ctx, s.Members[s.Node].ThirdAddr(), "")
 	if err != nil {
 		return nil, nil, err
 	}
-	node, err := kith.Start(ctx, kith.Config{Name: self.Name, Peers: list, Dir: self.Dir, Logger: log})
+	node, err := system.StartNode(ctx, s, log)
 	if err != nil {
 		ln.Close()
 		return nil, nil, err
@@ -45,32 +35,19 @@ func kithServer(ctx context.Context, s spec) (client, func(), error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var http sync.WaitGroup
 	http.Go(func() {
-		if err := httpapi.Serve(ctx, ln, httpapi.New(node, httpapi.Options{Logger: log})); err != nil {
+		if err := httpapi.Serve(ctx, ln, httpapi.New(node.Node, httpapi.Options{Logger: log})); err != nil {
 			log.Error("the HTTP API", "error", err)
 		}
 	})
 	stop := func() { cancel(); http.Wait(); node.Close() }
-	return &kithClient{node: node, members: s.Members, snapshots: snapshots}, stop, nil
+	return &kithClient{node, snapshots}, stop, nil
 }
+
+// Serves is a stage.Observer's.
+func (c *kithClient) Serves(ctx context.Context, node int) error { return probe(ctx, c, node) }
 
 func (c *kithClient) conns(_ context.Context, _, n int) ([]conn, error) {
-	return slices.Repeat([]conn{kithConn{c.node.KV(), c.node.KV().Stale()}}, n), nil
-}
-
-func (c *kithClient) leader(context.Context, int) (int, error) {
-	s := c.node.Status().Agreement
-	if s == nil || s.Leader == "" {
-		return 0, fmt.Errorf("kith: no leader: %v", c.node.Status().Problems)
-	}
-	return indexOf(c.members, s.Leader)
-}
-
-func (c *kithClient) applied(context.Context, int) (uint64, error) {
-	s := c.node.Status().Agreement
-	if s == nil {
-		return 0, fmt.Errorf("kith: not in agreement: %v", c.node.Status().Problems)
-	}
-	return s.Applied, nil
+	return slices.Repeat([]conn{kithConn{c.KV(), c.KV().Stale()}}, n), nil
 }
 
 func (c *kithClient) newest() (span, bool) { return c.snapshots.get() }

@@ -7,24 +7,35 @@ import (
 	"io"
 	"net/http"
 	"slices"
+
+	"github.com/kith-go/kith/bench/stage"
 )
 
 // httpClient uses kith's HTTP API with the standard library's client, as a program
 // in any language would with its own: a connection for each caller that is at it.
 type httpClient struct {
-	members []member
+	members []stage.Member
 	http    *http.Client
 }
 
-func kithLoad(_ context.Context, s spec) (client, func(), error) {
+func kithLoad(_ context.Context, s stage.Spec) (client, func(), error) {
 	transport := &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}
 	return &httpClient{members: s.Members, http: &http.Client{Transport: transport}}, transport.CloseIdleConnections, nil
 }
 
 func (c *httpClient) conns(_ context.Context, node, n int) ([]conn, error) {
-	to := httpConn{c.http, "http://" + c.members[node].httpAddr() + "/data/"}
+	to := httpConn{c.http, "http://" + c.members[node].ThirdAddr() + "/data/"}
 	return slices.Repeat([]conn{to}, n), nil
 }
+
+// Serves is a stage.Observer's, as are the others: kith's own nodes are asked.
+func (c *httpClient) Serves(context.Context, int) error { return stage.ErrNotAsked }
+
+// Leader returns stage.ErrNotAsked.
+func (c *httpClient) Leader(context.Context, int) (int, error) { return 0, stage.ErrNotAsked }
+
+// Applied returns stage.ErrNotAsked.
+func (c *httpClient) Applied(context.Context, int) (uint64, error) { return 0, stage.ErrNotAsked }
 
 type httpConn struct {
 	client *http.Client

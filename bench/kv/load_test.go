@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -11,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/kith-go/kith/bench/stage"
 )
 
 // fake is a system that takes some time for each operation and may refuse.
@@ -58,23 +59,37 @@ func (f *fake) conns(_ context.Context, _, n int) ([]conn, error) {
 	return conns, nil
 }
 
+// Serves, Leader and Applied make it a client.
+func (f *fake) Serves(context.Context, int) error            { return nil }
+func (f *fake) Leader(context.Context, int) (int, error)     { return 0, nil }
+func (f *fake) Applied(context.Context, int) (uint64, error) { return 0, nil }
+
+// measured is the sample of a load.
+func measured(l *load, t *testing.T, c client) (*stage.Sample, error) {
+	s, err := l.Run(t.Context(), c)
+	if err != nil {
+		return nil, err
+	}
+	return s.(*stage.Sample), nil
+}
+
 func TestLoadCountsWhatEndsWithinTheWindow(t *testing.T) {
 	for _, op := range []operation{puts, reads, localReads} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFake(3 * time.Millisecond)
-			l := &load{Op: op, Callers: 8, Warm: 100 * time.Millisecond, Window: time.Second}
-			s, err := l.run(t.Context(), f)
+			l := &load{Op: op, Loop: stage.Loop{Callers: 8, Warm: 100 * time.Millisecond, Window: time.Second}}
+			s, err := measured(l, t, f)
 			if err != nil {
 				t.Fatal(err)
 			}
 			// 333 ends of 3 ms fit into a second, for each of 8, give or take one.
-			if s.Done < 8*332 || s.Done > 8*334 || s.Took != time.Second || s.Failed != 0 {
-				t.Errorf("%s: %d done and %d failed in %v, want about %d in a second", op, s.Done, s.Failed, s.Took, 8*333)
+			if s.Done() < 8*332 || s.Done() > 8*334 || s.Took != time.Second || s.Failed != 0 {
+				t.Errorf("%s: %d done and %d failed in %v, want about %d in a second", op, s.Done(), s.Failed, s.Took, 8*333)
 			}
-			if d := s.P50 - f.takes; d.Abs() > f.takes/30 || s.Max != f.takes {
-				t.Errorf("%s: p50 %v and at most %v, want %v", op, s.P50, s.Max, f.takes)
+			if d := s.P50() - f.takes; d.Abs() > f.takes/30 || s.Max() != f.takes {
+				t.Errorf("%s: p50 %v and at most %v, want %v", op, s.P50(), s.Max(), f.takes)
 			}
-			if len(f.ops) != 1 || f.ops[op] < int(s.Done) {
+			if len(f.ops) != 1 || f.ops[op] < int(s.Done()) {
 				t.Errorf("asked to measure %s, it did %v", op, f.ops)
 			}
 			if op == puts && len(f.seen) != f.ops[puts] {
@@ -94,16 +109,16 @@ func TestLoadReportsFailures(t *testing.T) {
 			}
 			return nil
 		}
-		l := &load{Op: puts, Callers: 4, Window: time.Second}
-		s, err := l.run(t.Context(), f)
+		l := &load{Op: puts, Loop: stage.Loop{Callers: 4, Window: time.Second}}
+		s, err := measured(l, t, f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if total := float64(s.Done + s.Failed); s.Error != "one in four" || float64(s.Failed) < 0.2*total || float64(s.Failed) > 0.3*total {
-			t.Errorf("%d done, %d failed with %q", s.Done, s.Failed, s.Error)
+		if total := float64(s.Done() + s.Failed); s.Error != "one in four" || float64(s.Failed) < 0.2*total || float64(s.Failed) > 0.3*total {
+			t.Errorf("%d done, %d failed with %q", s.Done(), s.Failed, s.Error)
 		}
 		f.refuse = func() error { return errors.New("down") }
-		if _, err := l.run(t.Context(), f); err == nil || !strings.Contains(err.Error(), "down") {
+		if _, err := l.Run(t.Context(), f); err == nil || !strings.Contains(err.Error(), "down") {
 			t.Errorf("a load of which nothing was done: error %v", err)
 		}
 	})
@@ -112,12 +127,12 @@ func TestLoadReportsFailures(t *testing.T) {
 // An operation that is never answered does not hold a load up for ever.
 func TestLoadGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &load{Op: puts, Callers: 2, Window: time.Second}
+		l := &load{Op: puts, Loop: stage.Loop{Callers: 2, Window: time.Second}}
 		start := time.Now()
-		if _, err := l.run(t.Context(), newFake(time.Hour)); err == nil {
+		if _, err := l.Run(t.Context(), newFake(time.Hour)); err == nil {
 			t.Error("no error")
 		}
-		if took := time.Since(start); took != time.Second+drain {
+		if took := time.Since(start); took != time.Second+stage.Drain {
 			t.Errorf("it took %v", took)
 		}
 	})
@@ -167,44 +182,14 @@ func TestOutageIsOfAWriteBegunAfterTheKill(t *testing.T) {
 		return err
 	}
 	k := &killing{PID: victim.Process.Pid, Before: 20 * time.Millisecond, Limit: 20 * time.Second}
-	o, err := k.run(t.Context(), f)
+	result, err := k.Run(t.Context(), f)
 	victim.Process.Kill() // nothing new, if all is well
 	<-died
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := result.(*outage)
 	if o.Took < 50*time.Millisecond || o.Failed == 0 || o.Error != "no leader" {
 		t.Errorf("an outage of %v with %d failures (%q), want 50 ms at least", o.Took, o.Failed, o.Error)
-	}
-}
-
-func TestCPUTimesAreThoseOfTheProcesses(t *testing.T) {
-	used, err := parseStat("7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 150 25 9 9 20 0 1 0 1 0 0")
-	if err != nil || used != 1750*time.Millisecond {
-		t.Errorf("parsed %v, error %v, want 1.75 s", used, err)
-	}
-	for _, bad := range []string{"", "7 (a)", "7 (a) S 1 7 7 0 -1 4194560 1 0 0 0 x 25 9 9"} {
-		if _, err := parseStat(bad); err == nil {
-			t.Errorf("parsed %q", bad)
-		}
-	}
-	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		t.Skip("no /proc")
-	}
-	before, err := cpuOf([]int{os.Getpid()})
-	for start := time.Now(); err == nil && before >= 0; {
-		var now time.Duration
-		if now, err = cpuOf([]int{os.Getpid()}); now > before {
-			break
-		}
-		if time.Since(start) > time.Minute {
-			t.Fatal("spinning for a minute took no CPU time")
-		}
-	}
-	if err != nil {
-		t.Error(err)
-	}
-	if bytes, err := ownMemory(os.Getpid()); err != nil || bytes < 1<<20 {
-		t.Errorf("this process has %d bytes, error %v", bytes, err)
 	}
 }

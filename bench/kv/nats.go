@@ -13,24 +13,26 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/kith-go/kith/bench/stage"
 )
 
 const natsBucket = "bench"
 
 // natsServer is one server of a cluster with JetStream and the server's
 // defaults, but for one: it syncs every write before it acknowledges.
-func natsServer(_ context.Context, s spec) (client, func(), error) {
+func natsServer(_ context.Context, s stage.Spec) (client, func(), error) {
 	self := s.Members[s.Node]
 	var routes []string
 	for _, m := range s.Members {
-		routes = append(routes, "nats://"+m.peerAddr())
+		routes = append(routes, "nats://"+m.PeerAddr())
 	}
 	conf := fmt.Sprintf(`
 server_name: %s
 listen: %q
 jetstream { store_dir: %q, sync_interval: always }
 cluster { name: bench, listen: %q, routes: [%s] }
-`, self.Name, self.clientAddr(), self.Dir, self.peerAddr(), strings.Join(routes, ", "))
+`, self.Name, self.ClientAddr(), self.Dir, self.PeerAddr(), strings.Join(routes, ", "))
 	path := self.Dir + ".conf"
 	if err := os.WriteFile(path, []byte(conf), 0o644); err != nil {
 		return nil, nil, err
@@ -47,7 +49,7 @@ cluster { name: bench, listen: %q, routes: [%s] }
 	srv.ConfigureLogger()
 	srv.Start()
 	stop := func() { srv.Shutdown(); srv.WaitForShutdown() }
-	if !srv.ReadyForConnections(startLimit) {
+	if !srv.ReadyForConnections(stage.StartLimit) {
 		stop()
 		return nil, nil, errors.New("nats: not ready for connections")
 	}
@@ -56,7 +58,7 @@ cluster { name: bench, listen: %q, routes: [%s] }
 
 // natsClient holds a pool of connections to each server.
 type natsClient struct {
-	members []member
+	members []stage.Member
 	size    int // of a pool
 
 	mu    sync.Mutex // guards pools
@@ -72,11 +74,11 @@ type natsConn struct {
 }
 
 // natsLoad makes the bucket, as soon as the servers can.
-func natsLoad(ctx context.Context, s spec) (client, func(), error) {
+func natsLoad(ctx context.Context, s stage.Spec) (client, func(), error) {
 	c := &natsClient{members: s.Members, size: s.Conns, pools: make(map[int][]natsConn)}
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := context.WithTimeout(ctx, stage.StartLimit)
 	defer cancel()
-	nc, err := nats.Connect(s.Members[0].clientAddr())
+	nc, err := nats.Connect(s.Members[0].ClientAddr())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -86,7 +88,7 @@ func natsLoad(ctx context.Context, s spec) (client, func(), error) {
 		return nil, nil, err
 	}
 	for {
-		try, cancel := context.WithTimeout(ctx, askTimeout)
+		try, cancel := context.WithTimeout(ctx, stage.AskTimeout)
 		_, err := js.CreateOrUpdateKeyValue(try, jetstream.KeyValueConfig{
 			Bucket: natsBucket, Replicas: len(s.Members), Storage: jetstream.FileStorage,
 		})
@@ -127,7 +129,7 @@ func (c *natsClient) pool(ctx context.Context, node, n int) ([]natsConn, error) 
 
 func (c *natsClient) dial(ctx context.Context, node int) (natsConn, error) {
 	// To this server only, and again and again if it restarts.
-	nc, err := nats.Connect(c.members[node].clientAddr(), nats.MaxReconnects(-1),
+	nc, err := nats.Connect(c.members[node].ClientAddr(), nats.MaxReconnects(-1),
 		nats.ReconnectWait(100*time.Millisecond), nats.IgnoreDiscoveredServers())
 	if err != nil {
 		return natsConn{}, err
@@ -174,17 +176,22 @@ func (c *natsClient) stream(ctx context.Context, node int) (*jetstream.StreamInf
 	return info, nil
 }
 
-func (c *natsClient) leader(ctx context.Context, node int) (int, error) {
+// Serves is a stage.Observer's.
+func (c *natsClient) Serves(ctx context.Context, node int) error { return probe(ctx, c, node) }
+
+// Leader is a stage.Observer's.
+func (c *natsClient) Leader(ctx context.Context, node int) (int, error) {
 	info, err := c.stream(ctx, node)
 	if err != nil {
 		return 0, err
 	}
-	return indexOf(c.members, info.Cluster.Leader)
+	return stage.IndexOf(c.members, info.Cluster.Leader)
 }
 
 // applied is the leader's last sequence less what it says that the node lacks.
 // The leader is asked through the node, which is thereby known to be up.
-func (c *natsClient) applied(ctx context.Context, node int) (uint64, error) {
+// Applied is a stage.Observer's.
+func (c *natsClient) Applied(ctx context.Context, node int) (uint64, error) {
 	info, err := c.stream(ctx, node)
 	if err != nil {
 		return 0, err

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/kith-go/kith/bench/stage"
 )
 
 // span is a piece of time.
@@ -40,7 +42,8 @@ type snapshotted struct {
 // calm is how long the load goes on without a snapshot, after one.
 const calm = time.Second
 
-func (q *snapshotting) run(ctx context.Context, c client) (*snapshotted, error) {
+// Run returns a *snapshotted.
+func (q *snapshotting) Run(ctx context.Context, c client) (any, error) {
 	node, ok := c.(snapshotter)
 	if !ok {
 		return nil, errors.New("this child does not know about snapshots")
@@ -86,7 +89,7 @@ func (q *snapshotting) run(ctx context.Context, c client) (*snapshotted, error) 
 // awaitSnapshot returns the first snapshot that is begun from now on, a little
 // after its end.
 func awaitSnapshot(ctx context.Context, node snapshotter) (span, error) {
-	for start := time.Now(); ctx.Err() == nil; time.Sleep(patience) {
+	for start := time.Now(); ctx.Err() == nil; time.Sleep(stage.Patience) {
 		if made, any := node.newest(); any && made.begun.After(start) {
 			time.Sleep(calm)
 			return made, nil

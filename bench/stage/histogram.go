@@ -1,14 +1,16 @@
-package main
+package stage
 
 import (
+	"encoding/json"
+	"fmt"
 	"math/bits"
 	"time"
 )
 
-// histogram counts durations in buckets that are at most 1/32 of their value
+// Histogram counts durations in buckets that are at most 1/32 of their value
 // wide, so that a quantile is off by at most 3 %. It is not safe for concurrent
 // use: every caller has its own, merged in the end.
-type histogram struct {
+type Histogram struct {
 	counts [buckets]uint64
 	n      uint64
 	max    time.Duration
@@ -38,13 +40,13 @@ func least(i int) time.Duration {
 	return time.Duration(uint64(i-shift<<stepBits) << shift)
 }
 
-func (h *histogram) add(d time.Duration) {
+func (h *Histogram) add(d time.Duration) {
 	h.counts[bucket(d)]++
 	h.n++
 	h.max = max(h.max, d)
 }
 
-func (h *histogram) merge(other *histogram) {
+func (h *Histogram) merge(other *Histogram) {
 	for i, n := range other.counts {
 		h.counts[i] += n
 	}
@@ -54,7 +56,7 @@ func (h *histogram) merge(other *histogram) {
 
 // quantile returns the duration that a share q of all does not exceed, 0 if
 // there are none.
-func (h *histogram) quantile(q float64) time.Duration {
+func (h *Histogram) quantile(q float64) time.Duration {
 	rank := uint64(q * float64(h.n))
 	var seen uint64
 	for i, n := range h.counts {
@@ -64,4 +66,38 @@ func (h *histogram) quantile(q float64) time.Duration {
 		}
 	}
 	return h.max
+}
+
+// sparse is a histogram on its way between processes.
+type sparse struct {
+	Counts map[int]uint64 // by bucket; none is 0
+	Max    time.Duration
+}
+
+// MarshalJSON writes only the buckets that hold something.
+func (h *Histogram) MarshalJSON() ([]byte, error) {
+	s := sparse{Counts: make(map[int]uint64), Max: h.max}
+	for i, n := range h.counts {
+		if n > 0 {
+			s.Counts[i] = n
+		}
+	}
+	return json.Marshal(s)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (h *Histogram) UnmarshalJSON(text []byte) error {
+	var s sparse
+	if err := json.Unmarshal(text, &s); err != nil {
+		return err
+	}
+	*h = Histogram{max: s.Max}
+	for i, n := range s.Counts {
+		if i < 0 || i >= buckets {
+			return fmt.Errorf("a histogram has no bucket %d", i)
+		}
+		h.counts[i] = n
+		h.n += n
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
-package main
+package stage
 
 import (
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -36,7 +37,7 @@ func TestBucketsCoverAllDurations(t *testing.T) {
 }
 
 func TestQuantilesAreCloseToExactOnes(t *testing.T) {
-	var a, b histogram
+	var a, b Histogram
 	var all []time.Duration
 	for i := range 20_000 {
 		d := time.Duration(rand.ExpFloat64() * float64(time.Millisecond))
@@ -58,7 +59,27 @@ func TestQuantilesAreCloseToExactOnes(t *testing.T) {
 			t.Errorf("quantile %v is %v, exactly %v", q, got, exact)
 		}
 	}
-	if got := new(histogram).quantile(0.5); got != 0 {
+	if got := new(Histogram).quantile(0.5); got != 0 {
 		t.Errorf("the median of nothing is %v", got)
+	}
+}
+
+func TestHistogramsTravel(t *testing.T) {
+	var sent, got Histogram
+	for _, d := range []time.Duration{0, 5, 5, time.Millisecond, time.Hour} {
+		sent.add(d)
+	}
+	got.add(time.Second) // to be forgotten
+	text, err := json.Marshal(&sent)
+	if err == nil {
+		err = json.Unmarshal(text, &got)
+	}
+	if err != nil || got != sent {
+		t.Errorf("%s arrived as %d durations up to %v, error %v", text, got.n, got.max, err)
+	}
+	for _, bad := range []string{`{"Counts":{"-1":1}}`, `{"Counts":{"99999":1}}`, `[]`} {
+		if json.Unmarshal([]byte(bad), &got) == nil {
+			t.Errorf("%s is a histogram", bad)
+		}
 	}
 }

@@ -1,9 +1,9 @@
-package main
+package stage
 
 import "syscall"
 
-// apart keeps a terminal's Ctrl-C from the children, which the parent ends, and
+// Apart keeps a terminal's Ctrl-C from the children, which the parent ends, and
 // has the kernel end them if the parent cannot.
-func apart() *syscall.SysProcAttr {
+func Apart() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -1,4 +1,4 @@
-package main
+package stage
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 // tick is the unit of CPU times in /proc, USER_HZ, on every Linux that Go runs on.
 const tick = time.Second / 100
 
-// cpuOf returns the CPU time, user and system, that the processes have used.
-func cpuOf(pids []int) (sum time.Duration, err error) {
+// CPUOf returns the CPU time, user and system, that the processes have used.
+func CPUOf(pids []int) (sum time.Duration, err error) {
 	for _, pid := range pids {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
@@ -45,9 +45,9 @@ func parseStat(stat string) (time.Duration, error) {
 	return used, nil
 }
 
-// ownMemory returns the resident memory of a process in bytes, without the pages
+// OwnMemory returns the resident memory of a process in bytes, without the pages
 // of files that it has mapped: those of etcd's database would count otherwise.
-func ownMemory(pid int) (int64, error) {
+func OwnMemory(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("memory sizes need Linux's /proc: %w", err)

@@ -1,4 +1,4 @@
-package main
+package stage
 
 import (
 	"bufio"
@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// describe prints what the figures depend on: the machine, the file system and
-// the versions.
-func describe(w io.Writer, o *options, dir string) error {
+// Describe prints what the figures depend on: the machine, the file system that
+// dir is on, and the software. what says more, in lines of its own.
+func Describe(w io.Writer, dir string, software []string, what string) error {
 	kind, err := fileSystem(dir)
 	if err != nil {
 		return err
@@ -23,16 +23,11 @@ func describe(w io.Writer, o *options, dir string) error {
 		return fmt.Errorf("this benchmark needs Linux: %w", err)
 	}
 	fmt.Fprintf(w, "machine: %d CPUs (%s), Linux %s, state on %s in %s\n", runtime.NumCPU(), cpuModel(),
-		strings.TrimSpace(string(kernel)), kind, o.dir)
+		strings.TrimSpace(string(kernel)), kind, dir)
 	if kind == "tmpfs" || kind == "ramfs" {
 		fmt.Fprintln(w, "WARNING: that is memory, where fsync costs nothing. Name a directory on a disk with -dir.")
 	}
-	fmt.Fprintf(w, "software: %s, etcd %s, nats-server %s\n", runtime.Version(),
-		moduleVersion("go.etcd.io/etcd/server/v3"), moduleVersion("github.com/nats-io/nats-server/v2"))
-	_, err = fmt.Fprintf(w, `every system: %d processes on loopback, fsync before acknowledgement, %d-byte values, %d keys;
-%v measured after %v of warm-up, median of %d rounds; systems that are not measured are stopped
-
-`, clusterSize, valueSize, keyCount, o.window, o.warm, o.rounds)
+	_, err = fmt.Fprintf(w, "software: %s, %s\n%s\n\n", runtime.Version(), strings.Join(software, ", "), what)
 	return err
 }
 
@@ -75,7 +70,8 @@ func cpuModel() string {
 	return runtime.GOARCH
 }
 
-func moduleVersion(path string) string {
+// ModuleVersion returns the version of a module that this program is built with.
+func ModuleVersion(path string) string {
 	info, _ := debug.ReadBuildInfo()
 	if info != nil {
 		for _, m := range info.Deps {
