@@ -216,11 +216,11 @@ func (r *Replica) batches() [][]byte {
 		taken = append(taken, b)
 		size += len(b)
 	}
+	var own []byte
 	alone := len(r.backlog) > 0 && isRegistration(r.backlog[0])
 	if !alone {
-		if own := r.proposals.next(r.tick); own != nil {
-			take(own)
-		}
+		own = r.proposals.next(r.tick)
+		size = len(own)
 	}
 	n := 0
 	for n < len(r.backlog) && size < maxEntry && (n == 0 || !alone && !isRegistration(r.backlog[n])) {
@@ -229,6 +229,9 @@ func (r *Replica) batches() [][]byte {
 		n++
 	}
 	r.backlog = append(r.backlog[:0], r.backlog[n:]...)
+	if own != nil {
+		take(own) // last: what came over a link was asked for earlier, and locks go by this order
+	}
 	return taken
 }
 
