@@ -161,7 +161,8 @@ type EnterRequest struct {
 	Queue QueueName
 	// Member names the place among those of the client's session. What follows its
 	// last '#', if that is a number, is not shown as part of the name. Entering again
-	// under the same name leads to the same place, from whichever node.
+	// under the same name leads to the same place, through whichever node; while this
+	// Client has that place the error is lock.ErrTaken.
 	Member string
 	Data   []byte // not kept
 	// Limit is how many hold; all who use the queue must agree. 0, in groups only: all.

@@ -11,9 +11,12 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/kith-go/kith/internal/boottime"
 )
 
 const (
@@ -34,9 +37,19 @@ const (
 // refusal, and *[UnreachableError] when nobody answered; a change is then unknown once
 // it may have been sent. A caller that repeats an unknown one may have it done twice.
 // Without a deadline in the context the agent gives up after eight seconds.
+//
+// A client with several addresses asks the one that answered last, and the next one
+// when that cannot be reached. What may have been sent, and must not be done twice, is
+// not sent to another.
 type Client struct {
-	base  string // scheme://host:port[/path], no slash at the end
+	bases []string      // scheme://host:port[/path], no slash at the end
+	at    *atomic.Int32 // the one of bases that is asked first
 	token string
+	// id is the name by which the agents know this client, "" for none; session the
+	// one session that its places shall belong to, 0 for whichever it has.
+	id      string
+	session uint64
+	clock   func() time.Duration // measures the deadlines of sessions
 	// http gives up on answers that do not come, patient does not.
 	http, patient *http.Client
 	// stale asks for reads of the agent's own copy of the keys.
@@ -95,12 +108,17 @@ var ErrStreamEnded = errors.New("ended the stream")
 var errStranger = errors.New("did not answer as a kith agent does")
 
 // NewClient returns a client for the API at base: "host:port", "host" (with the
-// port of [DefaultAddr]), or a URL, whose path is put before every route. The
-// token is sent with every request; "" sends none. Nothing is dialled yet.
+// port of [DefaultAddr]), or a URL, whose path is put before every route; or several of
+// these with commas between. The token is sent with every request; "" sends none.
+// Nothing is dialled yet.
 func NewClient(base, token string) (*Client, error) {
-	u, err := parseBase(base)
-	if err != nil {
-		return nil, fmt.Errorf("httpapi: %q is not the address of an API (want host:port or a URL, such as %s): %w", redact(base), DefaultAddr, err)
+	var bases []string
+	for one := range strings.SplitSeq(base, ",") {
+		u, err := parseBase(strings.TrimSpace(one))
+		if err != nil {
+			return nil, fmt.Errorf("httpapi: %q is not the address of an API (want host:port or a URL, such as %s): %w", redact(one), DefaultAddr, err)
+		}
+		bases = append(bases, u)
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("httpapi: the token holds white space or other characters that cannot be sent")
@@ -114,7 +132,8 @@ func NewClient(base, token string) (*Client, error) {
 	patient := transport.Clone()
 	transport.ResponseHeaderTimeout = replyTimeout
 	return &Client{
-		base: u, token: token, http: newHTTPClient(transport), patient: newHTTPClient(patient),
+		bases: bases, at: new(atomic.Int32), token: token, clock: boottime.Clock(),
+		http: newHTTPClient(transport), patient: newHTTPClient(patient),
 		silence: 3 * heartbeatEvery,
 	}, nil
 }
@@ -157,8 +176,18 @@ func parseBase(base string) (string, error) {
 	return u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/"), nil
 }
 
-// URL returns the address of the API, such as "http://127.0.0.1:2033".
-func (c *Client) URL() string { return c.base }
+// URL returns the address of the API, such as "http://127.0.0.1:2033"; of several, the
+// one that is asked first now.
+func (c *Client) URL() string { return c.bases[c.at.Load()] }
+
+// As returns a client that the agents know by id: what it holds is its own, whichever
+// connection it comes by, and lists mark it. It shares c's connections. id is text
+// without control characters; "" is nobody.
+func (c *Client) As(id string) *Client {
+	as := *c
+	as.id, as.session = id, 0
+	return &as
+}
 
 // Close closes the client's idle connections. The client stays usable.
 func (c *Client) Close() {
@@ -203,7 +232,7 @@ func (c *Client) decode(ctx context.Context, resp *http.Response, path string, v
 		return err
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return fmt.Errorf("httpapi: %s%s %w: %w", c.base, path, errStranger, err)
+		return fmt.Errorf("httpapi: %s%s %w: %w", c.URL(), path, errStranger, err)
 	}
 	return nil
 }
@@ -213,7 +242,7 @@ func (c *Client) read(ctx context.Context, resp *http.Response, path string) ([]
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
 	if err != nil {
-		return nil, fmt.Errorf("httpapi: reading the answer of %s%s: %w", c.base, path, causeOr(ctx, err))
+		return nil, fmt.Errorf("httpapi: reading the answer of %s%s: %w", c.URL(), path, causeOr(ctx, err))
 	}
 	return body, nil
 }
@@ -225,29 +254,52 @@ type call struct {
 	body         []byte
 	accept       string
 	patient      bool // the answer may take as long as the context allows
+	repeatable   bool // no harm comes of its being done twice
 }
 
-// ask sends a request and returns an answer with status 200.
+// ask sends a request and returns an answer with status 200. It tries each address
+// once, beginning with the one that answered last.
 func (c *Client) ask(ctx context.Context, r call) (*http.Response, error) {
-	address := c.base + r.path
+	first := c.at.Load()
+	var sent bool
+	for i := 0; ; i++ {
+		at := (int(first) + i) % len(c.bases)
+		resp, err := c.askAt(ctx, c.bases[at], r)
+		e, unreachable := errors.AsType[*UnreachableError](err)
+		if !unreachable {
+			c.at.CompareAndSwap(first, int32(at))
+			return resp, err
+		}
+		sent = sent || e.sent
+		e.sent = sent
+		if i == len(c.bases)-1 || ctx.Err() != nil || e.sent && !r.repeatable && r.method != "" {
+			if !errors.Is(ctx.Err(), context.Canceled) { // or it may be the caller, not the agent
+				c.at.CompareAndSwap(first, int32((at+1)%len(c.bases)))
+			}
+			return nil, err
+		}
+	}
+}
+
+// askAt is ask at one address.
+func (c *Client) askAt(ctx context.Context, base string, r call) (*http.Response, error) {
+	address := base + r.path
 	if len(r.query) > 0 {
 		address += "?" + r.query.Encode()
 	}
 	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
 	var body io.Reader
 	if r.body != nil {
 		body = bytes.NewReader(r.body)
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, address, body)
+	req, err := http.NewRequestWithContext(traced, r.method, address, body)
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: %w", err)
 	}
+	c.sign(req)
 	if r.accept != "" {
 		req.Header.Set("Accept", r.accept)
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	doer := c.http
 	if r.patient {
@@ -258,19 +310,32 @@ func (c *Client) ask(ctx context.Context, r call) (*http.Response, error) {
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err // the address is in our own text already
 		}
-		return nil, &UnreachableError{URL: c.base, Err: causeOr(ctx, err), sent: sent.Load()}
+		return nil, &UnreachableError{URL: base, Err: causeOr(ctx, err), sent: sent.Load()}
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	return nil, c.refused(r.path, resp)
+	return nil, c.refused(base+r.path, resp)
+}
+
+// sign says who asks.
+func (c *Client) sign(req *http.Request) {
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.id != "" {
+		req.Header.Set(clientHeader, c.id)
+	}
+	if c.session != 0 {
+		req.Header.Set(sessionHeader, strconv.FormatUint(c.session, 10))
+	}
 }
 
 // refused returns the error that an answer other than 200 tells.
-func (c *Client) refused(path string, resp *http.Response) error {
+func (c *Client) refused(address string, resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	e := &ReplyError{URL: c.base + path, Code: resp.StatusCode, header: resp.Header}
+	e := &ReplyError{URL: address, Code: resp.StatusCode, header: resp.Header}
 	if json.Unmarshal(text, &e.problem) == nil && e.problem.Error != "" {
 		e.Message, e.Err = e.problem.Error, sentinel(e.problem.Reason)
 	} else {

@@ -283,7 +283,7 @@ func (q *question) ask(ctx context.Context, r call) (*http.Response, error) {
 			o = outcome.NotDone
 		}
 		if ctx.Err() != nil {
-			err = fmt.Errorf("httpapi: waiting for %s: %w", q.c.base, e.Err)
+			err = fmt.Errorf("httpapi: waiting for %s: %w", q.c.URL(), e.Err)
 		}
 	}
 	return nil, q.failed(o, err)
@@ -328,7 +328,7 @@ func (q *question) revision(resp *http.Response) (kv.Revision, error) {
 
 // strange is the error of an answer that is none of this API.
 func (q *question) strange(why string) error {
-	return q.failed(outcome.Unknown, fmt.Errorf("httpapi: %s %w: %s", q.c.base, errStranger, why))
+	return q.failed(outcome.Unknown, fmt.Errorf("httpapi: %s %w: %s", q.c.URL(), errStranger, why))
 }
 
 func (q *question) failed(o outcome.Outcome, err error) error {

@@ -31,6 +31,21 @@
 //	                       of one key at /watches/{key}: [KeyChange]; parameters: prefix, after
 //	POST   /txn            a transaction, [Txn], and its result, [TxnResult]
 //
+//	GET    /locks/{key}       who holds the lock, a JSON array of names; parameters: name;
+//	                          explain=true: [Queue], with those who wait; with
+//	                          "Accept: text/event-stream" the same after every change
+//	POST   /locks/{key}       waits until the caller holds it; the body is what others see of
+//	                          the holder; parameters: timeout (0: for ever), limit, name, try
+//	DELETE /locks/{key}       gives the caller's place up; parameters: name, token;
+//	                          break=true&token=T asks whoever has that place to go
+//	PUT    /locks/{key}       replaces the data of the caller's place; parameters: name, token
+//	GET    /groups/{group}    the members in strict order, the leader first, as for locks;
+//	                          parameters: limit, name, explain
+//	POST   /groups/{group}    joins; parameters: name. DELETE and PUT are as for locks
+//	POST   /sessions/{client} opens a session, or renews it; parameters: ttl: [SessionInfo]
+//	DELETE /sessions/{client} ends it
+//	GET    /sessions          all sessions of clients
+//
 // HEAD is answered as GET without the body, but for watches. Every other method is
 // 405, every other path 404. Replies are JSON but for values, and carry a
 // Content-Length; an error is {"error": "…"} with a status of 400 or more. Times are
@@ -67,6 +82,41 @@
 // 25 seconds at most; so it is the agent that says who is missing. GET /watches/{key} waits
 // for as long as timeout says, 0 being for ever: while the name is at revision rev; with
 // rev=0 for the next change.
+//
+// # Locks and groups
+//
+// What a client holds belongs to its session, which ends everything with it. Who is the
+// client is told by the header X-Client-Id; without it the connection is the client, and
+// no proxy must stand between, which would make one of many. There are two
+// kinds of sessions:
+//
+//   - The agent opens one when a client first holds something, and keeps it for as long as
+//     one of the client's connections is open, by which a request with its ID came, and
+//     the TTL after, five seconds. It is the agent's own: through another agent the
+//     client has another. Of a connection that is the client itself, and comes from this
+//     machine, it ends at once with the connection.
+//   - A client that can count opens one with POST /sessions/{client}, and from then on that
+//     one is used, through whichever agent. Only further POSTs, each of which is answered
+//     when a majority has agreed, keep it: a client that is stopped loses what it has. It
+//     stops, for its part, when TTL, less one per cent, less the time that it takes to
+//     stop, have passed since it sent the last POST that was answered (SAFETY.md, S11). With
+//     the header X-Session, whose value is in that answer, a request is about this session
+//     or none.
+//
+// The answer to a POST carries the fencing token in X-Token and, in X-Position, where in
+// the order the place is. Asking again for what one holds leads to the same place. A client
+// that hangs up before the answer, or whose timeout is over (408), leaves nothing in the
+// queue. One whose answer was lost cannot know whether it holds: with attempt=N, a
+// number of its own that is new each time, it can say instead=N when it asks again, and DELETE
+// attempt=N if it does not; [Session] does all that.
+//
+// In lists the caller's own entries are "*": with the parameter name only those of that
+// name. A place has the name that was given with POST, else the client's ID, else the
+// connection's address. DELETE /locks without a name gives up all that the caller has in
+// the lock. X-Revision is that of the last change of the name, which GET /watches waits to
+// see changed. Errors are told as for keys, and there are:
+//
+//	409 taken, limit, revoked, not held    423 held (with try; "holder" tells by whom)
 //
 // # Server-sent events
 //

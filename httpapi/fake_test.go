@@ -89,6 +89,10 @@ func (f *fakeNode) Context() context.Context { return f.ctx }
 
 func (f *fakeNode) KV() *kv.Store { return f.store }
 
+// Client is for what a node of values does not do: tests of locks and groups have real
+// nodes.
+func (f *fakeNode) Client(string, time.Duration) *kith.Client { panic("fake: it holds nothing") }
+
 func (f *fakeNode) Status() kith.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -30,6 +30,7 @@ type Node interface {
 	Members() []membership.Member
 	WatchMembers(ctx context.Context) iter.Seq2[membership.View, error]
 	WatchPeers(ctx context.Context) iter.Seq2[peers.Change, error]
+	Client(id string, ttl time.Duration) *kith.Client
 }
 
 // Options are the choices of a [Handler]. The zero value serves this machine
@@ -49,15 +50,18 @@ type Handler struct {
 	guard  guard
 	log    *slog.Logger
 	routes []route
-	// streams and polls hold a token for each event stream and each long poll under
-	// way; bodies counts the bytes of requests that are kept.
-	streams, polls chan struct{}
-	bodies         atomic.Int64
+	// streams, polls and waits hold a token for each event stream, each long poll and each
+	// wait for a lock under way; bodies counts the bytes of requests that are kept.
+	streams, polls, waits chan struct{}
+	bodies                atomic.Int64
 	// heartbeat is the pause between comments on a stream, patience how long
 	// one write may take before the reader is given up.
 	heartbeat, patience time.Duration
-	// timeout bounds the reading of a request, and the writing of its answer.
-	timeout time.Duration
+	// timeout bounds the reading of a request, and the writing of its answer; idle is how
+	// long a connection stays that nobody asks anything by.
+	timeout, idle time.Duration
+	// clientTTL is that of sessions which clients did not open by themselves.
+	clientTTL time.Duration
 }
 
 // route is one first segment of a path: alone, or with everything that follows it.
@@ -71,10 +75,11 @@ type route struct {
 const (
 	heartbeatEvery = 15 * time.Second
 	writePatience  = 10 * time.Second
-	// maxStreams and maxPolls bound what idle clients may hold: a stream costs some
-	// goroutines and the buffers of a connection, a poll a little less.
-	maxStreams = 256
+	// maxStreams, maxPolls and maxWaits bound what idle clients may hold: a stream costs
+	// some goroutines and the buffers of a connection, the others a little less.
+	maxStreams = 1024
 	maxPolls   = 1024
+	maxWaits   = 4096
 )
 
 // New returns a handler that answers for node.
@@ -90,15 +95,18 @@ func New(node Node, opts Options) *Handler {
 		routes:    routes(),
 		streams:   make(chan struct{}, maxStreams),
 		polls:     make(chan struct{}, maxPolls),
+		waits:     make(chan struct{}, maxWaits),
 		heartbeat: heartbeatEvery,
 		patience:  writePatience,
 		timeout:   requestTimeout,
+		idle:      idleTimeout,
+		clientTTL: DefaultSessionTTL,
 	}
 }
 
 // routes is the table of the API.
 func routes() []route {
-	const get, head, post, put, del = http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete
+	const get, head, post, put, patch, del = http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	read := []string{get, head}
 	return []route{
 		{"/", read, "this index", (*Handler).index},
@@ -109,6 +117,10 @@ func routes() []route {
 		{"/data/{key}", []string{get, head, post, put, del}, "the value of a key, as it is", (*Handler).key},
 		{"/watches", []string{get}, "with Accept: text/event-stream, every change of the keys", (*Handler).changes},
 		{"/watches/{key}", []string{get, post}, "GET waits for the next change of a key, lock, group or event; POST fires an event", (*Handler).watch},
+		{"/locks/{key}", []string{get, head, post, put, patch, del}, "who holds a lock; POST waits until the caller does, DELETE releases it", (*Handler).lock},
+		{"/groups/{group}", []string{get, head, post, put, patch, del}, "the members of a group, the leader first; POST joins, DELETE leaves it", (*Handler).group},
+		{"/sessions", read, "the sessions of clients", (*Handler).sessions},
+		{"/sessions/{client}", []string{post, del}, "POST opens a client's session, or renews it; DELETE ends it", (*Handler).session},
 		{"/txn", []string{post}, "a transaction: conditions, and what to do", (*Handler).txn},
 	}
 }
@@ -117,8 +129,8 @@ func routes() []route {
 func (h *Handler) find(path string) (route, bool) {
 	segment, key := cutPath(path)
 	for _, rt := range h.routes {
-		first, tree := strings.CutSuffix(rt.Path, "/{key}")
-		if tree == (key != "") && first[1:] == segment {
+		first, below, tree := strings.Cut(rt.Path[1:], "/")
+		if tree == (key != "") && first == segment && (below == "" || below[0] == '{') {
 			return rt, true
 		}
 	}
@@ -161,6 +173,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if ctx := h.node.Context(); ctx.Err() != nil {
 		h.fail(w, r, &outcome.Error{Err: fmt.Errorf("%w: %w", kith.ErrClosed, context.Cause(ctx))})
 		return
+	}
+	if id := r.Header.Get(clientHeader); id != "" {
+		if conn, ok := r.Context().Value(connectionKey{}).(*connection); ok {
+			defer conn.desk.notice(asker{id: id, conn: conn})()
+		}
 	}
 	rt.serve(h, w, r)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/kith-go/kith"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/kv"
+	"github.com/kith-go/kith/lock"
 )
 
 // revisionHeader carries the revision that a reply is about: of the key that was
@@ -20,6 +21,8 @@ const revisionHeader = "X-Revision"
 const (
 	reasonConflict = "conflict"
 	reasonTimeout  = "timeout"
+	reasonHeld     = "held"
+	reasonLimit    = "limit"
 )
 
 // refusals are the errors that both sides of the API know, each with the word it
@@ -32,6 +35,14 @@ var refusals = []struct {
 }{
 	{kv.ErrInvalid, "invalid", http.StatusBadRequest},
 	{kv.ErrTooLarge, "too large", http.StatusRequestEntityTooLarge},
+	{lock.ErrInvalid, "invalid", http.StatusBadRequest},
+	{lock.ErrTooLarge, "too large", http.StatusRequestEntityTooLarge},
+	{lock.ErrQuota, "quota", http.StatusInsufficientStorage},
+	{lock.ErrFull, "full", http.StatusTooManyRequests},
+	{lock.ErrTaken, "taken", http.StatusConflict},
+	{lock.ErrBroken, "revoked", http.StatusConflict},
+	{lock.ErrLost, "not held", http.StatusConflict},
+	{errUnattended, "unattended", http.StatusNotImplemented},
 	{kv.ErrQuota, "quota", http.StatusInsufficientStorage},
 	{kith.ErrOverloaded, "overloaded", http.StatusTooManyRequests},
 	{kith.ErrNoQuorum, "no quorum", http.StatusServiceUnavailable},
@@ -68,6 +79,16 @@ func refusalOf(err error) (code int, p problem) {
 	if _, ok := errors.AsType[*kv.ConflictError](err); ok {
 		code, p.Reason = http.StatusPreconditionFailed, reasonConflict
 	}
+	if _, ok := errors.AsType[*lock.LimitError](err); ok {
+		code, p.Reason = http.StatusConflict, reasonLimit
+	}
+	if held, ok := errors.AsType[*lock.HeldError](err); ok {
+		code, p.Reason = http.StatusLocked, reasonHeld
+		p.Holder = &Place{
+			Name: held.Owner.Name, Node: held.Owner.Node, Client: decodeIdentity(held.Owner.Client).name, Token: held.Owner.Token,
+			Session: held.Owner.Session, Age: Millis(held.Owner.Age), Holds: true, Revoked: held.Owner.Revoked,
+		}
+	}
 	for _, known := range refusals {
 		if errors.Is(err, known.err) {
 			code, p.Reason = known.code, known.reason
@@ -102,6 +123,9 @@ func words(err error) string {
 func sentinel(reason string) error {
 	if reason == reasonTimeout {
 		return context.DeadlineExceeded // the client's own
+	}
+	if reason == reasonLimit {
+		return ErrLimit
 	}
 	for _, known := range refusals {
 		if known.reason == reason {

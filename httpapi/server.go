@@ -97,7 +97,9 @@ func loopbackOf(ctx context.Context, host string, find lookup) (netip.Addr, erro
 
 // Serve answers requests on ln with h until ctx is done, then ends the event
 // streams, waits a few seconds for requests under way, closes ln and returns
-// nil. An error says why it ended earlier. Like [Listen] it refuses a listener
+// nil. Meanwhile it keeps the sessions of the clients that hold something by their
+// connections; those of connections end with them, the others last for their time. An
+// error says why it ended earlier. Like [Listen] it refuses a listener
 // that other machines reach when h has no token.
 func Serve(ctx context.Context, ln net.Listener, h *Handler) error {
 	if addr, ok := ln.Addr().(*net.TCPAddr); ok && h.guard.open && !addr.IP.IsLoopback() {
@@ -106,16 +108,24 @@ func Serve(ctx context.Context, ln net.Listener, h *Handler) error {
 	}
 	requests, endStreams := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer endStreams(errShutdown)
+	desk := newDesk(h.node, h.clientTTL, h.log)
+	attended, dismiss := context.WithCancel(context.WithoutCancel(ctx))
+	var attending sync.WaitGroup
+	attending.Go(func() { desk.run(attended) })
+	defer attending.Wait()
+	defer dismiss()
 	var conns sync.WaitGroup
 	srv := &http.Server{
 		Handler:           h,
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnContext:       desk.context,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       h.timeout,
 		WriteTimeout:      h.timeout,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       h.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			desk.state(conn, state)
 			switch state {
 			case http.StateNew:
 				conns.Add(1)
@@ -126,7 +136,7 @@ func Serve(ctx context.Context, ln net.Listener, h *Handler) error {
 		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() { served <- srv.Serve(deskListener{ln, desk}) }()
 	defer conns.Wait()
 	select {
 	case err := <-served:

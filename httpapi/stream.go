@@ -60,6 +60,11 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, places chan stru
 		h.fail(w, r, notDone(fmt.Errorf("%w: this takes no body", kv.ErrInvalid)))
 		return nil, false
 	}
+	return h.take(w, places, what)
+}
+
+// take is admit for requests whose body has been read.
+func (h *Handler) take(w http.ResponseWriter, places chan struct{}, what string) (release func(), ok bool) {
 	select {
 	case places <- struct{}{}:
 		return func() { <-places }, true

@@ -19,11 +19,11 @@ import (
 )
 
 // pull reads a stream one event at a time.
-func pull(t *testing.T, seq iter.Seq2[NodesEvent, error]) (next func() (NodesEvent, error)) {
+func pull[T any](t *testing.T, seq iter.Seq2[T, error]) (next func() (T, error)) {
 	t.Helper()
 	n, stop := iter.Pull2(seq)
 	t.Cleanup(stop)
-	return func() (NodesEvent, error) {
+	return func() (T, error) {
 		t.Helper()
 		event, err, ok := n()
 		if !ok {

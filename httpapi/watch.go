@@ -46,7 +46,7 @@ func follow[T any](ctx context.Context, c *Client, path string, query url.Values
 		}
 		defer resp.Body.Close()
 		if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/event-stream") {
-			yield(none, fmt.Errorf("httpapi: %s%s %w: its answer is %q, not a stream", c.base, path, errStranger, kind))
+			yield(none, fmt.Errorf("httpapi: %s%s %w: its answer is %q, not a stream", c.URL(), path, errStranger, kind))
 			return
 		}
 		dead := time.AfterFunc(c.silence, func() {
@@ -61,9 +61,9 @@ func follow[T any](ctx context.Context, c *Client, path string, query url.Values
 			case caller.Err() != nil:
 				err = context.Cause(caller)
 			case errors.Is(err, ErrStreamEnded), errors.Is(err, errStranger):
-				err = fmt.Errorf("httpapi: %s%s %w", c.base, path, err)
+				err = fmt.Errorf("httpapi: %s%s %w", c.URL(), path, err)
 			default:
-				err = &UnreachableError{URL: c.base, Err: fmt.Errorf("the stream broke off: %w", causeOr(ctx, err))}
+				err = &UnreachableError{URL: c.URL(), Err: fmt.Errorf("the stream broke off: %w", causeOr(ctx, err))}
 			}
 			dead.Stop() // the caller's own time does not count
 			if !yield(event, err) || err != nil {

@@ -273,11 +273,12 @@ func newChange(c membership.Change, now time.Time) NodeChange {
 }
 
 // problem is the body of every error reply. Reason and Outcome come with those
-// about keys.
+// about what is agreed, Holder with the refusal of a lock that others hold.
 type problem struct {
 	Error   string `json:"error"`
 	Reason  string `json:"reason,omitempty"`
 	Outcome string `json:"outcome,omitempty"`
+	Holder  *Place `json:"holder,omitempty"`
 }
 
 // ending is the data of the last event of a stream.
