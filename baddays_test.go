@@ -203,7 +203,7 @@ func TestForgottenRevision(t *testing.T) {
 
 // calls is every way to wait for agreement, each with a name that nobody touches.
 func calls(n *kith.Node) map[string]func(ctx context.Context) error {
-	keys, event := n.KV(), n.Event("event")
+	keys, event, l, g := n.KV(), n.Event("event"), n.Lock("lock"), n.Group("group")
 	last := func(stream func(yield func(kv.Change, error) bool)) (err error) {
 		for _, err = range stream {
 		}
@@ -236,11 +236,28 @@ func calls(n *kith.Node) map[string]func(ctx context.Context) error {
 			_, err := kv.Typed(keys, "typed/", kv.JSON[int]()).Set(ctx, "k", 1)
 			return err
 		},
+		"acquire":       func(ctx context.Context) error { _, err := l.Acquire(ctx); return err },
+		"try acquire":   func(ctx context.Context) error { _, err := l.TryAcquire(ctx); return err },
+		"owners":        func(ctx context.Context) error { _, err := l.Owners(ctx); return err },
+		"explain":       func(ctx context.Context) error { _, err := l.Explain(ctx); return err },
+		"break":         func(ctx context.Context) error { return l.Break(ctx, 1) },
+		"join":          func(ctx context.Context) error { _, err := g.Join(ctx); return err },
+		"members":       func(ctx context.Context) error { _, err := g.Members(ctx, 0); return err },
+		"explain group": func(ctx context.Context) error { _, err := g.Explain(ctx); return err },
+		"break seat":    func(ctx context.Context) error { return g.Break(ctx, 1) },
+		"lead": func(ctx context.Context) error {
+			return n.Group("led").Lead(ctx, 1, func(context.Context) error { return nil })
+		},
+		"watch group": func(ctx context.Context) (err error) {
+			for _, err = range g.Watch(ctx) {
+			}
+			return err
+		},
 	}
 }
 
 // writes are those of calls that change something.
-var writes = []string{"set", "set ephemeral", "delete", "delete prefix", "transaction", "fire", "typed"}
+var writes = []string{"set", "set ephemeral", "delete", "delete prefix", "transaction", "fire", "typed", "break", "break seat"}
 
 // A closed node answers every call with ErrClosed: those under way, wherever they
 // stand, and those that come afterwards.

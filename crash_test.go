@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
@@ -17,7 +16,6 @@ import (
 	"github.com/kith-go/kith/internal/disk"
 	"github.com/kith-go/kith/kithtest"
 	"github.com/kith-go/kith/kithtest/memnet"
-	"github.com/kith-go/kith/kv"
 )
 
 // near is a network in one data centre.
@@ -401,172 +399,4 @@ func TestMovedAndOverlooked(t *testing.T) {
 			t.Errorf("leader %q: nothing was tested", s.Leader)
 		}
 	})
-}
-
-// Holders stop before the cluster lets others in as long as no clock is more wrong than
-// by 1 %, with the holder's slow and the others' fast; and where it is the other way
-// round nobody loses a session that is renewed.
-func TestClocksThatRunWrong(t *testing.T) {
-	const ttl = 5 * time.Minute // of which 1 % is more than the grace
-	for name, drift := range map[string]map[string]float64{
-		"holder slow": {"alpha": -0.01, "bravo": 0.01, "charlie": 0.01},
-		"holder fast": {"alpha": 0.01, "bravo": -0.01, "charlie": -0.01},
-	} {
-		t.Run(name, func(t *testing.T) {
-			opts := kithtest.Options{Conditions: near, Drift: drift, Configure: func(_ string, cfg *kith.Config) { cfg.SessionTTL = ttl }}
-			kithtest.Virtual(t, 3, opts, func(t *testing.T, c *kithtest.Cluster) {
-				ready(t, c)
-				if leader(t, c).Name() == "alpha" { // a new leader would give it time
-					c.Leave("alpha")
-					c.Restart("alpha")
-					ready(t, c)
-				}
-				holder, witness := c.Node("alpha"), leader(t, c)
-				session := ephemeral(t, holder, "mine")
-				gone := freed(t, witness, "mine")
-				if took, ok := gone(time.Now(), 3*ttl); ok || session.Err() != nil {
-					t.Fatalf("lost after %v: %v", took, context.Cause(session))
-				}
-				cut := time.Now()
-				c.Partition([]string{"alpha"})
-				var stopped time.Duration
-				done := make(chan struct{})
-				context.AfterFunc(session, func() { stopped = time.Since(cut); close(done) })
-				free, ok := gone(cut, 2*ttl)
-				<-done
-				t.Logf("stopped after %v, free after %v", stopped, free)
-				if !ok || stopped >= free {
-					t.Errorf("stopped after %v, free after %v (%v)", stopped, free, ok)
-				}
-				c.Heal()
-				ready(t, c)
-				if _, err := holder.KV().Set(t.Context(), "mine", nil, kv.Ephemeral()); err != nil {
-					t.Error(err)
-				}
-			})
-		})
-	}
-}
-
-// A wall clock that jumps by an hour, either way, while nodes run and between their starts,
-// makes no difference to who holds what, nor to who may speak for a node. A node that starts
-// with its clock set back is known in another incarnation than the one it meets others
-// in: should it crash, its time must pass.
-func TestWallClockJumps(t *testing.T) {
-	const ttl = kith.DefaultSessionTTL
-	kithtest.Virtual(t, 3, kithtest.Options{Conditions: near}, func(t *testing.T, c *kithtest.Cluster) {
-		ready(t, c)
-		for round, ahead := range []time.Duration{time.Hour, -time.Hour, 0, time.Hour, -time.Hour, -2 * time.Hour} {
-			for _, who := range []string{"voter", "leader"} {
-				holder := holders(t, c, who)
-				witness := others(c, holder)[0]
-				session := ephemeral(t, holder, "mine")
-				c.SetWallClock(holder.Name(), ahead)
-				if took, ok := freed(t, witness, "mine")(time.Now(), 2*ttl); ok || session.Err() != nil {
-					t.Fatalf("round %d: lost after %v: %v", round, took, context.Cause(session))
-				}
-				gone := freed(t, witness, "mine")
-				killed := time.Now()
-				c.Kill(holder.Name())
-				if took, ok := gone(killed, 2*ttl); !ok || took > ttl*5/4 {
-					t.Errorf("round %d: %s: free after %v (%v)", round, who, took, ok)
-				}
-				c.Restart(holder.Name())
-				ready(t, c)
-				works(t, c)
-			}
-		}
-	})
-}
-
-// A remote client that goes from node to node, while these are killed, paused and cut
-// off, keeps its session by renewing it: as long as its own count says so, no node sees
-// the session's end (S11). That the node where it was opened crashes is nothing to it
-// (S12).
-func TestClientInAStorm(t *testing.T) {
-	const ttl = 3 * time.Second
-	for seed := range uint64(4) {
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			kithtest.Virtual(t, 5, kithtest.Options{Seed: seed, Conditions: near}, func(t *testing.T, c *kithtest.Cluster) {
-				ready(t, c)
-				names := kithtest.Names(5)
-				w := &weather{c, names, rand.New(rand.NewPCG(seed, 1))}
-				ctx, stop := context.WithTimeout(t.Context(), time.Minute)
-				defer stop()
-				client := &roamer{t: t, c: c, ttl: ttl, chance: rand.New(rand.NewPCG(seed, 2))}
-				var wg sync.WaitGroup
-				wg.Go(func() { client.roam(ctx) })
-				w.rage(ctx)
-				wg.Wait()
-				calm(t, c, names)
-				if client.renewed < 20 || client.opened < 3 {
-					t.Errorf("%d renewals in %d sessions: nothing was tested", client.renewed, client.opened)
-				}
-				t.Logf("%d renewals in %d sessions", client.renewed, client.opened)
-			})
-		})
-	}
-}
-
-// roamer is a remote client.
-type roamer struct {
-	t               *testing.T
-	c               *kithtest.Cluster
-	ttl             time.Duration
-	chance          *rand.Rand
-	renewed, opened int
-
-	mu      sync.Mutex // guards all below
-	session uint64
-	until   time.Time // as the client counts
-}
-
-func (r *roamer) roam(ctx context.Context) {
-	for ctx.Err() == nil {
-		if nodes := r.c.Nodes(); len(nodes) > 0 {
-			r.renew(ctx, nodes[r.chance.IntN(len(nodes))])
-		}
-		pause := r.ttl / 6
-		if r.chance.IntN(8) == 0 { // now and then it is nearly too late, or is
-			pause = 2 * r.ttl
-		}
-		time.Sleep(time.Duration(r.chance.Int64N(int64(pause))))
-	}
-}
-
-func (r *roamer) renew(ctx context.Context, n *kith.Node) {
-	ctx, cancel := context.WithTimeout(ctx, r.ttl/6)
-	defer cancel()
-	s, err := n.ClientSession(ctx, "roamer", r.ttl)
-	if err != nil {
-		return
-	}
-	name := n.Name()
-	context.AfterFunc(s.Context(), func() {
-		if errors.Is(context.Cause(s.Context()), kith.ErrSessionEnded) {
-			r.ended(s.ID, name)
-		}
-	})
-	sent := time.Now()
-	if s.Renew(ctx) != nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.renewed++
-	if s.ID > r.session {
-		r.opened++
-		r.session, r.until = s.ID, time.Time{}
-	}
-	if until := sent.Add(r.ttl * 99 / 100); s.ID == r.session && until.After(r.until) {
-		r.until = until
-	}
-}
-
-func (r *roamer) ended(session uint64, at string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if left := time.Until(r.until); session == r.session && left > 0 {
-		r.t.Errorf("%s sees the end of session %d, %v before the client counts with it", at, session, left)
-	}
 }

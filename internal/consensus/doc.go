@@ -1,6 +1,7 @@
 // Package consensus drives etcd's Raft core: it gives it a log on disk, links to
 // other members, and the state machine, and gives the rest of kith a few calls:
-// [Replica.Propose], [Replica.Barrier], [Replica.View], [Replica.Session].
+// [Replica.Propose], [Replica.Barrier], [Replica.View], [Replica.Session],
+// [Replica.ClientSession].
 //
 // # One goroutine
 //
@@ -36,13 +37,35 @@
 //
 // Leases are not in the log. The leader keeps deadlines by its own clock, and
 // acknowledges a renewal only after a majority has confirmed that it still leads;
-// the holder counts from when it sent the renewal (S11).
+// the holder counts from when it sent the renewal (S11). All renewals of a turn, of
+// however many sessions, share one frame and one round. Deadlines are in a heap in
+// which a renewal moves nothing, so sessions that nobody looks at cost nothing.
+//
+// A node has one session at a time, opened when it is first needed, and its holder's
+// deadline is kept here. A remote client ([Replica.ClientSession]) is known by its ID, has
+// one session, which any node finds and renews for it, and counts its own deadline: no
+// node knows what the client has heard by way of another.
+//
+// The clocks are those that run through suspend, and may be wrong by one per cent. The
+// wall clock marks incarnations, which are compared for being the same; that later ones
+// are higher makes things quick, and never right.
 //
 // # Crashes
 //
-// When a leader's process dies its kernel closes its connections and refuses new
-// ones. Followers that see both forget the leader and campaign in the order of
-// their rank, within milliseconds (S15). Silence waits for raft's election timeout.
+// When a process dies its kernel closes its connections and refuses new ones. Silence is
+// something else: it waits for raft's election timeout, or for the session's time.
+//
+// Followers that see both of the leader forget it and campaign in the order of their rank,
+// within milliseconds (S15).
+//
+// Of a node with a session, every voter whose connection to it broke dials the same
+// address once more, and tells the leader if that was refused. When the leader has seen
+// the same, and a majority of the voters with it, it ends the node's sessions at once (S12;
+// evidence.go). The voters do so again for a new leader. That rests on three things: a
+// node gives up its session before it closes its port, be it to end or to move
+// ([Replica.Relocate]); the voters' words are about one incarnation, and a member's sessions
+// are all of the incarnation in which it is registered, because the machine ends those of
+// a former one; and refusals are not forged, else there is Config.IgnoreRefusals.
 //
 // # Trouble
 //

@@ -86,6 +86,9 @@ func (s *sessions) live(now time.Duration) *Session {
 
 // end cancels the sessions that have ended.
 func (s *sessions) end(ended []uint64) {
+	if len(ended) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ended {
