@@ -54,11 +54,18 @@ var layers = map[string][]string{
 		"internal/outcome", "internal/queue", "internal/secret", "internal/state", "internal/state/statepb",
 		"kv", "lock", "membership", "peers",
 	},
-	"httpapi":          {".", "group", "internal/boottime", "internal/outcome", "kv", "lock", "membership", "peers"},
-	"kithtest":         {".", "internal/disk", "internal/disk/memdisk", "kithtest/memnet", "membership", "peers"},
-	"internal/proof":   {},
-	"cmd/kith":         {".", "httpapi", "internal/boottime", "internal/secret", "kv", "membership", "peers"},
-	"examples/config":  {".", "kv"},
+	"httpapi":         {".", "group", "internal/boottime", "internal/outcome", "kv", "lock", "membership", "peers"},
+	"kithtest":        {".", "internal/disk", "internal/disk/memdisk", "kithtest/memnet", "membership", "peers"},
+	"internal/proof":  {},
+	"cmd/kith":        {".", "group", "httpapi", "internal/boottime", "internal/secret", "kv", "membership", "peers"},
+	"examples/config": {".", "kv"},
+
+	"examples/failover":          {".", "group"},
+	"examples/three-of-n":        {".", "group"},
+	"examples/cron-once":         {".", "kv", "lock"},
+	"examples/fenced-writer":     {".", "lock"},
+	"examples/internal/replicas": {"internal/leak", "peers"},
+
 	"examples/replica": {".", "membership", "peers"},
 }
 
