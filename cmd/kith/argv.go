@@ -25,7 +25,7 @@ import (
 //
 // A name must therefore mean a flag of the same kind in all commands, which a
 // test asserts. A command that starts another program ends the flags at that
-// program's name; it is the place in normalise where arguments are counted.
+// program's name: see startsProgram.
 
 func flagsTopic() *cobra.Command {
 	return &cobra.Command{Use: "flags", Short: "how flags are written", Long: `These rules hold for every command:
@@ -34,6 +34,8 @@ func flagsTopic() *cobra.Command {
   * Values follow as -api host:port or -api=host:port.
   * Flags may stand anywhere: "kith -json nodes" is "kith nodes --json".
   * "--" ends the flags; what follows are arguments.
+  * So does the name of a command for "lock" and "run" to start: all behind it is that
+    command's.
   * "-" as a file name is standard input, or standard output for --output.`}
 }
 
@@ -103,6 +105,7 @@ func normalise(root *cobra.Command, args []string) []string {
 	}
 	flags := spellingOf(root)
 	cmd, words, rest := root, []string{}, []string{}
+	own := -1 // how many arguments may still come before those of another program; < 0: all
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		switch {
@@ -121,11 +124,39 @@ func normalise(root *cobra.Command, args []string) []string {
 				words = append(words, arg)
 				continue
 			}
-			cmd = nil // arguments from here on
+			if cmd != nil { // arguments from here on
+				own, cmd = programAfter(cmd), nil
+			}
+			if own == 0 {
+				return append(append(append(words, rest...), "--"), args[i:]...)
+			}
+			own--
 			rest = append(rest, arg)
 		}
 	}
 	return append(words, rest...)
+}
+
+// programNote is the annotation of a command that starts another program.
+const programNote = "program"
+
+// startsProgram marks cmd as one whose second argument is the name of a program, whose
+// own all arguments behind it are.
+func startsProgram(cmd *cobra.Command) *cobra.Command {
+	if cmd.Annotations == nil {
+		cmd.Annotations = make(map[string]string)
+	}
+	cmd.Annotations[programNote] = "true"
+	return cmd
+}
+
+// programAfter returns behind how many arguments of cmd the name of a program stands, -1
+// if it starts none.
+func programAfter(cmd *cobra.Command) int {
+	if cmd.Annotations[programNote] == "" {
+		return -1
+	}
+	return 1
 }
 
 // subcommand returns the command that name means below cmd, or nil.

@@ -72,6 +72,36 @@ func TestNormalise(t *testing.T) {
 	}
 }
 
+// TestNormaliseProgram: what stands behind the name of a program is that program's, word for
+// word.
+func TestNormaliseProgram(t *testing.T) {
+	tree := func() *cobra.Command {
+		root := toy()
+		start := startsProgram(&cobra.Command{Use: "start", Run: func(*cobra.Command, []string) {}})
+		start.Flags().Bool("try", false, "")
+		root.AddCommand(start)
+		return root
+	}
+	for in, want := range map[string]string{
+		"start":                             "start",
+		"start name":                        "start name",
+		"start name -try":                   "start name --try",
+		"start name prog":                   "start name -- prog",
+		"start name -count 3 prog -try":     "start name --count 3 -- prog -try",
+		"-count 3 start -try name prog -jo": "start --count 3 --try name -- prog -jo",
+		"start name prog -- -try":           "start name -- prog -- -try",
+		"start name -- prog -try":           "start name -- prog -try",
+		"start -- name prog -try":           "start -- name prog -try",
+		"start name - -try":                 "start name -- - -try",
+		"start name get -json":              "start name -- get -json",
+		"get start prog -json":              "get start prog --json",
+	} {
+		if got := strings.Join(normalise(tree(), strings.Fields(in)), " "); got != want {
+			t.Errorf("normalise(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 // TestFlagsAgree: a name or letter means a flag of the same kind in every
 // command, which the rules for flags build on.
 func TestFlagsAgree(t *testing.T) {

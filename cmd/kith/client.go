@@ -21,31 +21,41 @@ type agentFlags struct {
 }
 
 func (af *agentFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&af.api, "api", "", "the agent to ask, `host:port` or a URL (default $KITH_API, else "+httpapi.DefaultAddr+")")
+	f.StringVar(&af.api, "api", "", "the agent to ask, `host:port` or a URL, or several with commas (default $KITH_API, else "+httpapi.DefaultAddr+")")
 	f.StringVar(&af.tokenFile, "token-file", "", "`file` with the token for it (default $KITH_TOKEN_FILE)")
 }
 
-// client returns a client for the agent that the flags name, else the
-// environment, else the default.
-func (a *app) client(af agentFlags) (*httpapi.Client, error) {
-	from := "--api"
-	if af.api == "" {
-		af.api, from = a.getenv("KITH_API"), "$KITH_API"
+// agentOf returns the address of the agent that the flags name, else the environment,
+// else the default, where that came from, and the token for it.
+func (a *app) agentOf(af agentFlags) (api, from, token string, err error) {
+	api, from = af.api, "--api"
+	if api == "" {
+		api, from = a.getenv("KITH_API"), "$KITH_API"
 	}
-	if af.api == "" {
-		af.api = httpapi.DefaultAddr
+	if api == "" {
+		api = httpapi.DefaultAddr
 	}
 	if af.tokenFile == "" {
 		af.tokenFile = a.getenv("KITH_TOKEN_FILE")
 	}
-	token := ""
 	if af.tokenFile != "" {
-		var err error
-		if token, err = readToken(af.tokenFile); err != nil {
-			return nil, err
-		}
+		token, err = readToken(af.tokenFile)
 	}
-	c, err := httpapi.NewClient(af.api, token)
+	return api, from, token, err
+}
+
+// client returns a client for the agent that the flags name.
+func (a *app) client(af agentFlags) (*httpapi.Client, error) {
+	api, from, token, err := a.agentOf(af)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(api, from, token)
+}
+
+// newClient returns a client for the agent at api, which came from there.
+func newClient(api, from, token string) (*httpapi.Client, error) {
+	c, err := httpapi.NewClient(api, token)
 	if err != nil {
 		return nil, usageError(fmt.Errorf("%s: %w", from, err))
 	}

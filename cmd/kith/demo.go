@@ -33,10 +33,11 @@ type step struct {
 }
 
 // acts is the programme; what kith learns later gets an act of its own.
-var acts = []act{membershipAct, agreementAct}
+var acts = []act{membershipAct, agreementAct, locksAct}
 
-// stepTimeout bounds a step: more than gossip needs on a loaded machine.
-const stepTimeout = 20 * time.Second
+// stepTimeout bounds a step: more than gossip needs on a loaded machine, and more than a
+// session and several elections take.
+const stepTimeout = 30 * time.Second
 
 // played is how a step went.
 type played struct {
@@ -66,8 +67,11 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: `Starts three agents on the loopback, kills one without warning, starts it again,
 and adds a fourth to the peers file; after each step it waits until every node has
 noticed and says how long that took. Then it writes a key on one and reads it on
-another, and kills the leader while keys are written: none is lost. It asks nothing,
-takes some seconds and leaves nothing behind: no file, no process.`,
+another, and kills the leader while keys are written: none is lost. At last three
+replicas of a program stand in line to lead: the first is killed and the next takes
+over within milliseconds; that one is stopped for longer than its session lasts, the
+third takes over, and what the stopped one writes when it goes on is refused. It asks
+nothing, takes some twenty seconds and leaves nothing behind: no file, no process.`,
 		Example: `  kith demo
   kith demo --json | jq .steps
   kith demo --keep            leave the peers file and the logs for a look`,
@@ -129,7 +133,7 @@ func (a *app) runDemo(ctx context.Context, keep, asJSON bool) (err error) {
 	case ctx.Err() != nil:
 		return errInterrupted
 	default:
-		return errors.New("the demo failed; what the agents logged is above")
+		return errors.New("the demo failed; what the nodes logged is above")
 	}
 }
 

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -23,16 +20,21 @@ import (
 	"github.com/kith-go/kith/peers"
 )
 
-// stage is what the steps of a demo share: a directory and the agents.
+// stage is what the steps of a demo share: a directory and the processes.
 type stage struct {
-	program   string // what runs as an agent: this very program
+	program   string // what all processes run: this very program
 	dir       string
 	peersFile string
 	agents    map[string]*agent // by name, also those that have ended
-	ports     map[uint16]bool   // handed out already
+	workers   map[string]*worker
+	ports     map[uint16]bool // handed out already
 
 	killed       string // the leader that was killed
 	acknowledged []int  // the writes that must be there for good
+
+	order   []string // of the workers, the one that leads first
+	token   uint64   // the greatest that one has led with
+	stopped string   // the worker that is stopped now
 }
 
 func newStage() (*stage, error) {
@@ -46,14 +48,17 @@ func newStage() (*stage, error) {
 	}
 	return &stage{
 		program: program, dir: dir, peersFile: filepath.Join(dir, "peers.json"),
-		agents: make(map[string]*agent), ports: make(map[uint16]bool),
+		agents: make(map[string]*agent), workers: make(map[string]*worker), ports: make(map[uint16]bool),
 	}, nil
 }
 
-// strike kills every agent, waits for their ends, and removes the directory.
+// strike kills every process, waits for their ends, and removes the directory.
 func (s *stage) strike(keep bool) error {
 	for _, a := range s.agents {
 		a.kill()
+	}
+	for _, w := range s.workers {
+		w.kill()
 	}
 	if keep {
 		return nil
@@ -61,7 +66,7 @@ func (s *stage) strike(keep bool) error {
 	return os.RemoveAll(s.dir)
 }
 
-// showLogs prints the end of every agent's log.
+// showLogs prints the end of every node's log.
 func (s *stage) showLogs(w io.Writer) {
 	for _, name := range slices.Sorted(maps.Keys(s.agents)) {
 		fmt.Fprintf(w, "\n--- the end of %s's log\n%s\n", name, clean(tail(s.agents[name].logFile, 20)))
@@ -111,21 +116,11 @@ func isFree(port uint16) bool {
 	return true
 }
 
-// agent is a kith agent as a child process.
-type agent struct {
-	name    string
-	cmd     *exec.Cmd
-	logFile string
-	ready   chan agentReady // receives the ready line, is closed without one
-	ended   chan struct{}   // closed when the process has ended and was waited for
-	api     *httpapi.Client // set once ready
-}
-
 // start runs agents, all at the same time as machines do after a power cut, and
 // waits until they are ready.
 func (s *stage) start(ctx context.Context, names ...string) error {
 	for _, name := range names {
-		a, err := s.spawn(name)
+		a, err := s.startAgent(name)
 		if err != nil {
 			return fmt.Errorf("starting the agent %s: %w", name, err)
 		}
@@ -137,80 +132,6 @@ func (s *stage) start(ctx context.Context, names ...string) error {
 		}
 	}
 	return nil
-}
-
-// spawn runs an agent. Its end is waited for by [agent.attend].
-func (s *stage) spawn(name string) (*agent, error) {
-	a := &agent{
-		name:    name,
-		logFile: filepath.Join(s.dir, name+".log"),
-		ready:   make(chan agentReady, 1),
-		ended:   make(chan struct{}),
-	}
-	log, err := os.OpenFile(a.logFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close() // the child has its own handle
-	a.cmd = exec.Command(s.program, "agent", "--name", name, "--peers", s.peersFile,
-		"--dir", filepath.Join(s.dir, name), "--http", "127.0.0.1:0", "--json")
-	a.cmd.Env = cleanEnv(os.Environ())
-	a.cmd.Stderr = log
-	bindToParent(a.cmd)
-	out, err := a.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := a.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go a.attend(out)
-	return a, nil
-}
-
-// attend reads what the agent says and waits for its end; it ends with it.
-func (a *agent) attend(out io.Reader) {
-	defer close(a.ended)
-	var ready agentReady
-	lines := bufio.NewScanner(out)
-	if lines.Scan() && json.Unmarshal(lines.Bytes(), &ready) == nil && ready.Ready {
-		a.ready <- ready
-	}
-	close(a.ready)
-	io.Copy(io.Discard, out)
-	a.cmd.Wait() // how it ended is in its log, or was our doing
-}
-
-func (a *agent) awaitReady(ctx context.Context) error {
-	select {
-	case ready, ok := <-a.ready:
-		if !ok {
-			return fmt.Errorf("the agent %s ended before it was ready", a.name)
-		}
-		client, err := httpapi.NewClient(ready.HTTP, "")
-		a.api = client
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the agent %s to be ready: %w", a.name, context.Cause(ctx))
-	}
-}
-
-// kill ends the agent as a power failure would, and waits for its end.
-func (a *agent) kill() {
-	a.cmd.Process.Kill() // an error says that it has ended
-	<-a.ended
-	if a.api != nil {
-		a.api.Close()
-	}
-}
-
-func (a *agent) running() bool {
-	select {
-	case <-a.ended:
-		return false
-	default:
-		return true
-	}
 }
 
 // everybody waits until every running agent sees what seen looks for; what says

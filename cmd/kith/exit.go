@@ -15,7 +15,8 @@ import (
 	"github.com/kith-go/kith/peers"
 )
 
-// Exit codes, the same for every command. exitCodes documents them.
+// Exit codes, the same for every command. exitCodes documents them, child.go has those
+// of commands that cannot be run.
 const (
 	exitOK          = 0
 	exitFailed      = 1
@@ -28,6 +29,8 @@ const (
 	exitAbsent      = 8
 	exitUnknown     = 9
 	exitNoMajority  = 10
+	exitHeld        = 11
+	exitLost        = 12
 	exitTimeout     = 124 // as timeout(1) has it
 	exitInterrupted = 130
 )
@@ -45,10 +48,14 @@ var exitCodes = []struct {
 	{exitInvalid, "invalid list", "The list of peers has faults."},
 	{exitDiffers, "differs", "The two lists differ."},
 	{exitConflict, "conflict", "The key was not as the condition wants it; nothing was done."},
-	{exitAbsent, "absent", "There is no such key."},
+	{exitAbsent, "absent", "There is no such key, or nobody at that place."},
 	{exitUnknown, "unknown", "It is not known whether the change was made, or will be."},
 	{exitNoMajority, "no majority", "No majority of the voters answers; nothing was done."},
+	{exitHeld, "held", "Others hold the lock."},
+	{exitLost, "lost", "The lock or the session was lost; what ran under it was ended."},
 	{exitTimeout, "time is up", "What was waited for did not happen in the time given."},
+	{exitCannotRun, "cannot run", "The command was found and cannot be run."},
+	{exitNotFound, "not found", "There is no such command to run."},
 	{exitInterrupted, "interrupted", "SIGINT, SIGTERM or SIGHUP came before the command was done."},
 }
 
@@ -93,6 +100,12 @@ func codeOf(err error) int {
 		return exitUnreachable
 	case errors.Is(err, kv.ErrNotFound):
 		return exitAbsent
+	case errors.Is(err, httpapi.ErrHeld):
+		return exitHeld
+	case errors.Is(err, kith.ErrSessionEnded):
+		return exitLost
+	case errors.Is(err, httpapi.ErrLost):
+		return exitAbsent
 	case errors.Is(err, kith.ErrNoQuorum):
 		return exitNoMajority
 	case errors.Is(err, context.DeadlineExceeded):
@@ -110,7 +123,10 @@ func exits(cmd *cobra.Command, codes ...int) *cobra.Command {
 			words = append(words, fmt.Sprintf("%d %s", c.code, c.short))
 		}
 	}
-	cmd.Annotations = map[string]string{exitNote: strings.Join(words, ", ")}
+	if cmd.Annotations == nil {
+		cmd.Annotations = make(map[string]string)
+	}
+	cmd.Annotations[exitNote] = strings.Join(words, ", ")
 	return cmd
 }
 
@@ -123,8 +139,9 @@ func exitCodesTopic() *cobra.Command {
 	for _, c := range exitCodes {
 		fmt.Fprintf(&text, "  %3d  %-13s %s\n", c.code, c.short, c.about)
 	}
-	text.WriteString("\nThe help of each command names those that it uses. Codes that are not listed\n" +
-		"are left for later commands, and for programs that kith starts.")
+	text.WriteString("\nThe help of each command names those that it uses. Where \"kith lock\" and \"kith run\"\n" +
+		"have started a command, its code becomes theirs, 128+n if signal n has ended it.\n" +
+		"When the code is kith's own, a line on standard error says why, beginning with \"kith: \".")
 	return &cobra.Command{Use: "exit-codes", Short: "what the exit codes mean", Long: text.String()}
 }
 
@@ -135,13 +152,27 @@ func environmentTopic() *cobra.Command {
   PEERS_SYNC_URL     where an agent and "kith peers sync" fetch the list of peers
   PEERS_SYNC_APIKEY  the key sent there, as X-Api-Key
   KITH_KEY_FILE      the file with the cluster key, before the one beside the peers file
-  KITH_API           the agent that "nodes", "status" and the commands for keys ask,
-                     default 127.0.0.1:2033
+  KITH_API           the agent that commands ask, default 127.0.0.1:2033; several with
+                     commas: the next one is asked when one cannot be reached
+  KITH_CLIENT_ID     as whom "owners", "members" and "explain" ask: what this client
+                     holds is marked
+  KITH_NAME          the name that "lock", "run" and "join" hold things by, default the
+                     host's name
   KITH_TOKEN_FILE    the file with the token for it
   STATE_DIRECTORY    where agents keep their state, each in a directory of its name;
                      systemd sets it; without it root's are in /var/lib/kith
   XDG_STATE_HOME     other users' agents keep it in kith/ there, default ~/.local/state
   NO_COLOR           when set, no colours; there are none outside a terminal anyway
+
+Variables that "kith lock" and "kith run" set for what they start: all of KITH_API,
+KITH_CLIENT_ID and KITH_NAME, so that a script that asks with kith sees itself; and
+
+  KITH_LOCK          the lock that is held
+  KITH_GROUP         the group
+  KITH_TOKEN         the fencing token, a number that is larger for every later holder
+  KITH_RANK          the member's rank in the group, 0 for the leader
+  KITH_LEADER        the name of the leader
+  KITH_LEADER_TOKEN  and its token: it changes when the leader does
 
 Files: "kith peers path --verbose" lists where the peers file is looked for. The
 cluster key is a file named key beside it, readable by its owner only.`}

@@ -159,6 +159,9 @@ func passing(err error) bool {
 	if _, told := errors.AsType[*exitError](err); told { // standard output is gone
 		return false
 	}
+	if errors.Is(err, kv.ErrInvalid) || errors.Is(err, kv.ErrTooLarge) {
+		return false
+	}
 	e, ok := errors.AsType[*httpapi.ReplyError](err)
 	return !ok || e.Code >= http.StatusInternalServerError || e.Code == http.StatusTooManyRequests || e.Code == http.StatusRequestTimeout
 }

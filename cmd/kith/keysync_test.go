@@ -52,8 +52,15 @@ func put(t *testing.T, node *kith.Node, key, value string) {
 // holds waits until a file has the content.
 func holds(t *testing.T, path, want string) {
 	t.Helper()
+	var got []byte
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s holds %q", path, got)
+		}
+	}()
 	eventually(t, fmt.Sprintf("%s holds %q", path, want), func() bool {
-		got, err := os.ReadFile(path)
+		var err error
+		got, err = os.ReadFile(path)
 		return err == nil && string(got) == want
 	})
 }

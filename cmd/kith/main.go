@@ -20,6 +20,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == watchdogWord {
+		os.Exit(runWatchdog())
+	}
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
 		signals = append(signals, syscall.SIGHUP)
@@ -93,17 +96,18 @@ func (a *app) rootCommand() *cobra.Command {
 	var version bool
 	root := &cobra.Command{
 		Use:   "kith",
-		Short: "find peers, know who is alive, agree on keys",
+		Short: "find peers, know who is alive, agree on keys, locks and leaders",
 		Long: `kith turns the replicas named in a peers.json into one cluster.
 
 A program imports the library and needs none of these commands; they edit and
 check the peers file, run a node as a process of its own, show how a cluster
-fares, and read and write its keys.`,
+fares, read and write its keys, and run other programs on as many replicas as wanted.`,
 		Example: `  kith demo                  see it work, on this machine, in some seconds
   kith peers add alpha --ip 10.0.0.1 --port 6000
   kith agent                 run a node
   kith nodes                 who is there, who is missing
-  kith set motd "good morning" && kith get motd`,
+  kith set motd "good morning" && kith get motd
+  kith lock backup ./backup.sh`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,
@@ -127,13 +131,16 @@ fares, and read and write its keys.`,
 		&cobra.Group{ID: groupFile, Title: "Peers file:"},
 		&cobra.Group{ID: groupNode, Title: "Nodes:"},
 		&cobra.Group{ID: groupKeys, Title: "Keys, the same for all nodes:"},
+		&cobra.Group{ID: groupOrder, Title: "Locks, and groups in strict order:"},
 	)
 	root.SetUsageTemplate(usageTemplate)
 	root.AddCommand(
 		a.peersCommand(), a.keygenCommand(),
-		a.agentCommand(), a.nodesCommand(), a.statusCommand(), a.demoCommand(),
+		a.agentCommand(), a.nodesCommand(), a.statusCommand(), a.demoCommand(), a.demoWorkerCommand(),
 		a.getCommand(), a.setCommand(), a.rmCommand(), a.lsCommand(), a.clearCommand(),
 		a.watchCommand(), a.fireCommand(), a.txnCommand(), a.syncCommand(),
+		a.lockCommand(), a.runCommand(), a.joinCommand(),
+		a.ownersCommand(), a.membersCommand(), a.explainCommand(), a.breakCommand(),
 		a.versionCommand(),
 		exitCodesTopic(), flagsTopic(), environmentTopic(),
 	)
@@ -155,9 +162,10 @@ fares, and read and write its keys.`,
 
 // Groups of commands in the help of kith.
 const (
-	groupFile = "file"
-	groupNode = "node"
-	groupKeys = "keys"
+	groupFile  = "file"
+	groupNode  = "node"
+	groupKeys  = "keys"
+	groupOrder = "order"
 )
 
 // usageTemplate is cobra's, with one line of usage, and with the exit codes.

@@ -119,6 +119,10 @@ func TestUsageErrors(t *testing.T) {
 		"set a b --ttl 0", "set a b --ttl soon", "rm", "rm a --rev -1", "ls a b", "ls --limit x", "clear", "clear --prefix x", "clear a --yes",
 		"watch", "watch a b", "watch a --prefix b", "watch --prefix a --rev 1", "watch --prefix a --timeout 5", "watch a --after 1", "watch a --timeout x",
 		"fire", "fire a --rev 1", "txn extra", "sync", "sync a", "sync a b --output f", "sync a --exec x --mode 0600", "sync a --output f --mode 9", "sync a --output f --mode 01777",
+		"lock", "lock --limit 0 a", "lock --limit x a", "lock a --try --timeout 5", "lock a --ttl 0", "lock a --nosuch", "lock --try",
+		"run", "run g", "run g --count 0 true", "run g --exec x true", "run g --ttl x true", "join", "join a b", "join a --ttl 0",
+		"owners", "owners a b", "members", "members a --limit x", "explain", "explain a", "explain lock", "explain key a", "explain lock a b",
+		"break", "break lock", "break a b", "break group a --token x",
 		"agent extra", "help nosuch", "help peers nosuch", "keygen extra", "version extra", "demo extra", "status extra", "peers show a b",
 	} {
 		r := cli(t, strings.Fields(line)...).want(t, exitUsage, "kith: ", "--help' for usage")
@@ -163,7 +167,7 @@ func TestHelp(t *testing.T) {
 		cli(t, strings.Fields(line)...).want(t, exitOK, "130", "not healthy")
 	}
 	cli(t, "help", "flags").want(t, exitOK, "-json")
-	cli(t, "help", "environment").want(t, exitOK, "PEERS_PATH", "KITH_API", "KITH_KEY_FILE", "STATE_DIRECTORY", "XDG_STATE_HOME")
+	cli(t, "help", "environment").want(t, exitOK, "PEERS_PATH", "KITH_API", "KITH_KEY_FILE", "STATE_DIRECTORY", "XDG_STATE_HOME", "KITH_CLIENT_ID", "KITH_LEADER")
 	cli(t, "--help").want(t, exitOK, "\n  kith environment  environment variables", "\n  kith flags        how flags")
 	cli(t, "agent", "--help").want(t, exitOK, `(default: "cluster" in the file's info, else "kith")`, "$STATE_DIRECTORY", "--tag key=value")
 
@@ -279,6 +283,8 @@ func TestInterrupt(t *testing.T) {
 	for _, line := range []string{
 		"nodes --api 127.0.0.1:9", "status --api 127.0.0.1:9", "demo", "get k --api 127.0.0.1:9", "set k v --api 127.0.0.1:9",
 		"ls --api 127.0.0.1:9", "watch k --api 127.0.0.1:9", "sync k --output f --once --api 127.0.0.1:9",
+		"lock l --api 127.0.0.1:9 true", "lock l --api 127.0.0.1:9", "owners l --api 127.0.0.1:9", "members g --api 127.0.0.1:9",
+		"explain group g --api 127.0.0.1:9", "break lock l --api 127.0.0.1:9",
 	} {
 		var out, errs bytes.Buffer
 		code := run(ctx, strings.Fields(line), strings.NewReader(""), &out, &errs, func(string) string { return "" })
@@ -312,6 +318,7 @@ func TestOutputFails(t *testing.T) {
 		"get k --api " + keys, "get k --json --api " + keys, "set k v --api " + keys, "rm x --json --api " + keys, "ls --api " + keys,
 		"ls --json --api " + keys, "ls --long --api " + keys, "watch k --rev 1 --api " + keys, "watch --prefix k --api " + keys, "watch --prefix k --json --api " + keys,
 		"fire e --api " + keys, "clear --prefix x --yes --api " + keys, "sync k --output - --api " + keys, "sync k --output - --once --api " + keys,
+		"owners l --json --api " + keys, "members g --json --api " + keys, "explain lock l --api " + keys, "explain group g --json --api " + keys,
 	} {
 		t.Run(line, func(t *testing.T) {
 			for _, err := range []error{full, syscall.EPIPE} {

@@ -47,9 +47,13 @@ func newFakeNode() *fakeNode {
 	}
 }
 
-func (f *fakeNode) Context() context.Context     { return context.Background() }
-func (f *fakeNode) KV() *kv.Store                { return nil } // see keyAgent
-func (f *fakeNode) Status() kith.Status          { return f.status }
+func (f *fakeNode) Context() context.Context { return context.Background() }
+func (f *fakeNode) KV() *kv.Store            { return nil } // see keyAgent
+func (f *fakeNode) Status() kith.Status      { return f.status }
+
+// Client is for locks and groups, which are tested with real nodes.
+func (f *fakeNode) Client(string, time.Duration) *kith.Client { panic("a fake holds nothing") }
+
 func (f *fakeNode) Peers() *peers.Peers          { return f.list.Clone() }
 func (f *fakeNode) Members() []membership.Member { return f.members }
 

@@ -289,25 +289,38 @@ func TestDemo(t *testing.T) {
 	if !bill.OK || !slices.Equal(got, want) {
 		t.Errorf("the demo played %q, want %q", got, want)
 	}
-	if kill := bill.Steps[len(bill.Steps)-2]; !strings.Contains(kill.Seen, "none lost, longest gap") {
-		t.Errorf("the kill was seen as %q", kill.Seen)
+	for title, words := range map[string]string{
+		"kill the leader (SIGKILL) amid writes": "none lost, longest gap",
+		"kill the one that leads (SIGKILL)":     "took over from",
+		"start it again":                        "is the last in line now",
+		"stop the one that leads (SIGSTOP)":     either(runtime.GOOS == "windows", "cannot stop", "took over from"),
+		"let it go on (SIGCONT)":                either(runtime.GOOS == "windows", "nothing was stopped", "its late write is refused"),
+	} {
+		i := slices.IndexFunc(bill.Steps, func(p played) bool { return p.Step == title })
+		if i < 0 || !strings.Contains(bill.Steps[i].Seen, words) {
+			t.Errorf("%q is missing in the step %q: %+v", words, title, bill.Steps)
+		}
 	}
 	if dirs, agents := left(t, dir); len(dirs) > 0 || len(agents) > 0 {
 		t.Errorf("left behind: %v and %d agents", dirs, len(agents))
 	}
 }
 
+// TestDemoInterrupted: Ctrl-C leaves nothing behind, whether agents run or workers, one of
+// them stopped.
 func TestDemoInterrupted(t *testing.T) {
 	needSignals(t)
-	dir := t.TempDir()
-	p := launch(t, dir, "demo")
-	eventually(t, "the agents run", func() bool { return strings.Contains(p.out.String(), "kill bravo") })
-	p.signal(t, os.Interrupt)
-	if code := p.wait(); code != exitInterrupted {
-		t.Errorf("the interrupted demo ends with %d", code)
-	}
-	if dirs, agents := left(t, dir); len(dirs) > 0 || len(agents) > 0 {
-		t.Errorf("left behind: %v and %d agents", dirs, len(agents))
+	for _, during := range []string{"kill bravo", "stop the one that leads"} {
+		dir := t.TempDir()
+		p := launch(t, dir, "demo")
+		eventually(t, "it comes to "+during, func() bool { return strings.Contains(p.out.String(), during) })
+		p.signal(t, os.Interrupt)
+		if code := p.wait(); code != exitInterrupted {
+			t.Errorf("%s: the interrupted demo ends with %d", during, code)
+		}
+		if dirs, agents := left(t, dir); len(dirs) > 0 || len(agents) > 0 {
+			t.Errorf("%s: left behind: %v and %d processes", during, dirs, len(agents))
+		}
 	}
 }
 

@@ -1,0 +1,3 @@
+#!/bin/bash
+remove-mysql-master-ips.sh
+/etc/init.d/mysql stop
