@@ -23,8 +23,8 @@ var (
 	stormLog   = flag.Bool("storm.log", false, "show the nodes' logs")
 )
 
-// TestStorm lets clients write and read while nodes are killed, lose power, are
-// paused and cut off, and judges what they were told. make soak runs thousands.
+// TestStorm lets clients write and read, and hold locks and places in groups, while nodes are killed, lose power, are
+// paused and cut off, and their clocks are wrong, and judges what they were told. make soak runs thousands.
 func TestStorm(t *testing.T) {
 	for seed := *stormFrom; seed < *stormFrom+uint64(*stormSeeds); seed++ {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { storm(t, seed) })
@@ -34,11 +34,19 @@ func TestStorm(t *testing.T) {
 func storm(t *testing.T, seed uint64) {
 	chance := rand.New(rand.NewPCG(seed, 0))
 	size := []int{3, 3, 3, 5}[chance.IntN(4)]
-	opts := kithtest.Options{Seed: seed, Conditions: memnet.Conditions{
+	opts := kithtest.Options{Seed: seed, Drift: make(map[string]float64), Conditions: memnet.Conditions{
 		Loss: []float64{0, 0.01, 0.1}[chance.IntN(3)], Delay: time.Millisecond, Jitter: 3 * time.Millisecond, Duplicate: 0.01,
 	}}
-	if snapshots := []int64{0, 4 << 10, 32 << 10}[chance.IntN(3)]; snapshots > 0 { // so that many catch up by snapshot
-		opts.Configure = func(_ string, cfg *kith.Config) { cfg.SetSnapshotBytes(snapshots) }
+	snapshots := []int64{0, 4 << 10, 32 << 10}[chance.IntN(3)] // small, so that many catch up by snapshot
+	patient := chance.IntN(4) == 0
+	opts.Configure = func(_ string, cfg *kith.Config) {
+		if snapshots > 0 {
+			cfg.SetSnapshotBytes(snapshots)
+		}
+		cfg.SessionTTL, cfg.IgnoreRefusals = kith.MinSessionTTL, patient
+	}
+	for _, name := range kithtest.Names(size) {
+		opts.Drift[name] = []float64{-0.01, 0, 0.01}[chance.IntN(3)]
 	}
 	if !*stormLog {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -73,13 +81,19 @@ func storm(t *testing.T, seed uint64) {
 		wg.Go(func() {
 			work.Run(ctx, h, func(i int) check.Client { return client{running(names[i%len(names)])} })
 		})
-		(&weather{c, names, chance}).rage(ctx)
+		queuers := &queuers{h: h, seed: seed, names: names, node: running, think: 100 * time.Millisecond}
+		wg.Go(func() { queuers.run(ctx, 2) })
+		(&weather{c: c, names: names, chance: chance, dies: queuers.died}).rage(ctx)
 		stop()
 		wg.Wait()
 		calm(t, c, names)
+		empty(t, c)
+		turns(t, queuers, c)
+		empty(t, c)
 		replicas := settle(t, c, h)
 		stopWatching()
 		watchers.Wait()
+		t.Log(h.Record().Lines())
 		check.Verify(t, check.Origin{Seed: seed, Command: fmt.Sprintf("go test -run TestStorm -storm.from %d -storm.seeds 1 -storm.log -artifacts .", seed)}, h, replicas...)
 	})
 }
@@ -96,6 +110,7 @@ type weather struct {
 	c      *kithtest.Cluster
 	names  []string
 	chance *rand.Rand
+	dies   func(name string) // is told before a process ends; may be nil
 }
 
 func (w *weather) any() string { return w.names[w.chance.IntN(len(w.names))] }
@@ -118,7 +133,7 @@ func (w *weather) rage(ctx context.Context) {
 
 func (w *weather) strike() {
 	name := w.any()
-	switch w.chance.IntN(10) {
+	switch w.chance.IntN(13) {
 	case 0, 1:
 		w.end(name, w.c.Kill)
 	case 2, 3:
@@ -146,6 +161,16 @@ func (w *weather) strike() {
 				break
 			}
 		}
+	case 10: // for longer than its session lasts
+		w.c.Pause(name)
+		time.Sleep(kith.MinSessionTTL + time.Duration(w.chance.IntN(2000))*time.Millisecond)
+		w.c.Resume(name)
+	case 11: // wall clocks are wrong
+		w.c.SetWallClock(name, []time.Duration{-time.Hour, 0, time.Hour}[w.chance.IntN(3)])
+	case 12: // it goes in good order, as far as it can
+		if w.runs(name) {
+			w.c.Node(name).Leave(context.Background())
+		}
 	}
 	for _, n := range w.names {
 		if !w.runs(n) && w.chance.IntN(2) == 0 {
@@ -156,6 +181,9 @@ func (w *weather) strike() {
 
 func (w *weather) end(name string, how func(string)) {
 	if w.runs(name) {
+		if w.dies != nil {
+			w.dies(name)
+		}
 		how(name)
 	}
 }

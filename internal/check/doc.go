@@ -11,6 +11,11 @@
 // moment, at most once, or never. Order is that of a counter, not of a clock, for
 // in virtual time many things happen in the same nanosecond.
 //
+// What clients have in a lock, a semaphore or a group is a [Tenure] each, from asking to
+// being gone; those who look at such a line leave a [Sight]. Wherever it is not known when
+// a place went, or whether an attempt came in line at all, that may have been at any
+// moment from which its client did not rely on it.
+//
 // [Workload] is a seeded crowd of clients that writes such a history through a
 // [Client], which tests implement for what they test: nodes in virtual time, or
 // real processes by HTTP.
@@ -34,9 +39,13 @@
 //     one another: complete, in order, never backwards, each previous revision that of
 //     the version before, a gap only where the stream says so.
 //   - [Durable] compares what a replica holds in the end with what was acknowledged.
-//   - [Holds] looks at locks and semaphores: nobody holds beside others more than the
-//     limit allows, tokens grow, and no write fenced by a token commits after the next
-//     holder's.
+//   - [Holds] looks at locks, semaphores and groups, without a search: nobody holds
+//     beside others more than the limit allows, tokens grow in the order of grants, no
+//     write guarded by a place commits after the next holder's, and what was seen of
+//     a line at its revisions fits together.
+//   - [Lines] asks whether some order of entering, leaving and giving up explains all that
+//     was told of a line: to holders, to those who were refused, to those who looked. It
+//     searches with porcupine, each line apart.
 //
 // [Verify] runs them all and, on failure, writes the history and porcupine's picture
 // of the shortest failing part beside the test.

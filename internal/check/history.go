@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,11 +17,13 @@ import (
 type History struct {
 	start time.Time
 
-	mu    sync.Mutex // guards all below
-	seq   int64
-	calls []*Call
-	feeds []*Feed
-	holds []*Hold
+	mu     sync.Mutex // guards all below
+	seq    int64
+	calls  []*Call
+	feeds  []*Feed
+	holds  []*Hold
+	sights []*Sight
+	breaks []Break
 }
 
 // NewHistory returns an empty history, whose times count from now.
@@ -93,6 +96,8 @@ type Record struct {
 	Operations []Operation // in the order of their calls
 	Streams    []Stream    // in the order of their beginnings
 	Tenures    []Tenure    // in the order of their beginnings
+	Sights     []*Sight    // in the order of their ends
+	Breaks     []Break
 }
 
 // Record returns what was recorded until now. The recording may go on.
@@ -109,7 +114,35 @@ func (h *History) Record() Record {
 	for _, hold := range h.holds {
 		r.Tenures = append(r.Tenures, hold.tenure)
 	}
+	r.Sights, r.Breaks = slices.Clone(h.sights), slices.Clone(h.breaks)
 	return r
+}
+
+// Lines tells, for the reader of a test's log, what there is to judge about the lines.
+func (r Record) Lines() string {
+	count := make(map[string]int)
+	for _, t := range r.Tenures {
+		count["attempts"]++
+		if t.granted != never {
+			count["granted"]++
+		}
+		if t.head != 0 {
+			count["refused"]++
+		}
+		if t.granted != never && t.gone == never {
+			count["lost or left without an answer"]++
+		}
+		for _, id := range t.Guarded {
+			switch o := r.Operations[id-1]; {
+			case o.done():
+				count["guarded writes"]++
+			case o.Result.NotHeld:
+				count["refused writes"]++
+			}
+		}
+	}
+	count["sights"], count["breaks"] = len(r.Sights), len(r.Breaks)
+	return fmt.Sprint(count)[len("map"):]
 }
 
 // done reports whether the operation is known to have been done.
@@ -127,7 +160,8 @@ func (o Operation) String() string {
 	return fmt.Sprintf("#%d client %d [%.6f %s] %v -> %v", o.ID, o.Client, o.called.at.Seconds(), end, o.Op, o.Result)
 }
 
-// WriteTo writes the record as text: a line for each operation, event and tenure.
+// WriteTo writes the record as text: a line for each operation, event, tenure, and
+// sight of a line.
 func (r Record) WriteTo(w io.Writer) (int64, error) {
 	n := int64(0)
 	line := func(format string, args ...any) error {
@@ -152,6 +186,16 @@ func (r Record) WriteTo(w io.Writer) (int64, error) {
 	}
 	for _, t := range r.Tenures {
 		if err := line("%v", t); err != nil {
+			return n, err
+		}
+	}
+	for _, s := range r.Sights {
+		if err := line("%v", s); err != nil {
+			return n, err
+		}
+	}
+	for _, b := range r.Breaks {
+		if err := line("%v", b); err != nil {
 			return n, err
 		}
 	}

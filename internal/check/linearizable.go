@@ -60,22 +60,28 @@ func newJudge(keys []string) *judge {
 }
 
 // verdict is Ok, Illegal or, when the search was given up, Unknown.
-func (j *judge) verdict(ops []*Operation) porcupine.CheckResult {
-	j.steps = 0
-	bounded := j.model
+func (j *judge) verdict(ops []*Operation) (verdict porcupine.CheckResult) {
+	verdict, j.steps = search(j.model, j.history(ops))
+	return verdict
+}
+
+// search looks for an order of the operations that the model explains. It is given up, as
+// Unknown, after maxSteps.
+func search(model porcupine.Model, history []porcupine.Operation) (verdict porcupine.CheckResult, steps int) {
+	bounded := model
 	bounded.Step = func(s, input, output any) (bool, any) {
-		if j.steps++; j.steps > maxSteps {
+		if steps++; steps > maxSteps {
 			return false, nil
 		}
-		return j.model.Step(s, input, output)
+		return model.Step(s, input, output)
 	}
 	switch {
-	case porcupine.CheckOperations(bounded, j.history(ops)):
-		return porcupine.Ok
-	case j.steps > maxSteps:
-		return porcupine.Unknown
+	case porcupine.CheckOperations(bounded, history):
+		return porcupine.Ok, steps
+	case steps > maxSteps:
+		return porcupine.Unknown, steps
 	}
-	return porcupine.Illegal
+	return porcupine.Illegal, steps
 }
 
 // history returns the operations in porcupine's form. What has no return gets one

@@ -96,6 +96,8 @@ type Result struct {
 	Value string
 	// Count is how many keys DeletePrefix removed.
 	Count int
+	// NotHeld: it was not done because it was guarded by a place that is not held.
+	NotHeld bool
 	// Untold: the answer to a removal tells neither Found nor Count.
 	Untold bool
 	// Entries is what List found, in order.

@@ -48,7 +48,7 @@ func Verify(t T, from Origin, h *History, replicas ...Replica) {
 
 // Judge runs all checkers over r and joins the *Violations.
 func Judge(r Record, replicas ...Replica) error {
-	errs := []error{Revisions(r), Linearizable(r.Operations), Watches(r), Holds(r)}
+	errs := []error{Revisions(r), Linearizable(r.Operations), Watches(r), Holds(r), Lines(r)}
 	for _, held := range replicas {
 		errs = append(errs, Durable(r, held.Name, held.Entries))
 	}

@@ -26,6 +26,10 @@ var catchers = []struct {
 	{ReuseReadContext, "./internal/consensus", "^TestLateAnswerToALostRound$", nil},
 	{DropChange, ".", "^TestStorm$", []string{"-storm.seeds", "5"}},
 	{RenewAlone, ".", "^TestHolderStopsFirst$", nil},
+	{GrantEarly, ".", "^TestSilentLockHolder$", nil},
+	{ExpireDeposed, "./internal/state", "^TestTimeNamesItsTerm$", nil},
+	{TokenReused, ".", "^TestStorm$", []string{"-storm.seeds", "1"}},
+	{WaiterForgotten, ".", "^TestStorm$", []string{"-storm.seeds", "1"}},
 }
 
 // TestEachBugIsCaught proves that the checkers bite: it builds the tests with the

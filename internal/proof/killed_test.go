@@ -16,8 +16,8 @@ import (
 	"github.com/kith-go/kith/internal/outcome"
 )
 
-// TestKilledPausedRestarted lets clients and watchers work through three voters and a
-// learner while these are killed, stopped and restarted, and judges what they were
+// TestKilledPausedRestarted lets clients, holders and watchers work through three voters and
+// a learner while these are killed, stopped and restarted, and judges what they were
 // told. The seed draws what is asked and broken; the system adds chances of its own.
 func TestKilledPausedRestarted(t *testing.T) {
 	for seed := *from; seed < *from+uint64(*seeds); seed++ {
@@ -45,9 +45,11 @@ func killedPausedRestarted(t *testing.T, seed uint64) {
 	clients.Go(func() {
 		work.Run(ctx, h, func(i int) check.Client { return c.client(c.names[i%len(c.names)]) })
 	})
-	(&weather{c, chance}).rage(ctx)
+	clients.Go(func() { c.queues(ctx, h, seed) })
+	(&weather{c, chance, h}).rage(ctx)
 	clients.Wait()
 	c.revive()
+	c.vacant(h)
 	// A last write, so that watchers and replicas know that they have seen everything.
 	if r := h.Do(t.Context(), work.Clients, c.client("alpha"), check.Op{Kind: check.Set, Key: "k-end", Value: "end"}); r.Outcome != outcome.Done {
 		t.Fatal(r.Err)
@@ -72,6 +74,7 @@ func report(t *testing.T, h *check.History) {
 	}
 	t.Logf("%d operations done, %d not done, %d with an unknown outcome; %d events in %d streams",
 		outcomes[outcome.Done], outcomes[outcome.NotDone], outcomes[outcome.Unknown], events, len(all.Streams))
+	t.Log(all.Lines())
 	if outcomes[outcome.Done] < 100 {
 		t.Error("too little has happened to prove anything")
 	}

@@ -39,6 +39,7 @@ func serve(text string, in io.Reader, out io.Writer) int {
 		return 1
 	}
 	answers <- answer{}
+	held := &holdings{node: node, all: make(map[string]holding)}
 	var work sync.WaitGroup
 	requests := json.NewDecoder(bufio.NewReader(in))
 	for {
@@ -46,7 +47,7 @@ func serve(text string, in io.Reader, out io.Writer) int {
 		if err = requests.Decode(&q); err != nil {
 			break
 		}
-		work.Go(func() { handle(ctx, node, q, answers) })
+		work.Go(func() { handle(ctx, node, held, q, answers) })
 	}
 	stop()
 	work.Wait()
@@ -84,7 +85,7 @@ func write(out io.Writer, answers <-chan answer) {
 	}
 }
 
-func handle(ctx context.Context, node *kith.Node, q request, answers chan<- answer) {
+func handle(ctx context.Context, node *kith.Node, held *holdings, q request, answers chan<- answer) {
 	if q.Millis > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(q.Millis)*time.Millisecond)
@@ -93,6 +94,18 @@ func handle(ctx context.Context, node *kith.Node, q request, answers chan<- answ
 	a := answer{ID: q.ID}
 	var err error
 	switch {
+	case q.Guard != "":
+		var r check.Result
+		r, err = held.write(ctx, q.Guard, *q.Op)
+		a.Result = &r
+	case q.Acquire != nil:
+		a.Token, err = held.acquire(ctx, *q.Acquire)
+	case q.Await != "":
+		err = held.await(ctx, q.Await)
+	case q.Release != "":
+		err = held.release(ctx, q.Release)
+	case q.Look != nil:
+		a.Seen, err = held.look(ctx, *q.Look)
 	case q.Op != nil:
 		var r check.Result
 		r, err = do(ctx, node.KV(), *q.Op)

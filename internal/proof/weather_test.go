@@ -6,12 +6,15 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/kith-go/kith/internal/check"
 )
 
 // weather kills, stops and restarts replicas, by chance.
 type weather struct {
 	c      *cluster
 	chance *rand.Rand
+	h      *check.History // is told who cannot rely on what it holds
 }
 
 // rage goes on until ctx ends.
@@ -41,18 +44,23 @@ func (w *weather) strike(ctx context.Context) {
 	name := w.c.names[w.chance.IntN(len(w.c.names))]
 	switch w.chance.IntN(9) {
 	case 0, 1:
-		w.c.kill(name)
+		w.kill(name)
 	case 2:
-		w.c.kill(w.leader(name))
+		w.kill(w.leader(name))
 	case 3, 4:
 		w.stop(ctx, name, func() {})
 	case 5, 6:
 		w.stop(ctx, w.leader(name), func() {})
 	case 7: // it wakes in a world where another one is dead
-		w.stop(ctx, name, func() { w.c.kill(w.c.others(name)[w.chance.IntN(len(w.c.names)-1)]) })
+		w.stop(ctx, name, func() { w.kill(w.c.others(name)[w.chance.IntN(len(w.c.names)-1)]) })
 	case 8:
-		w.c.kill(w.c.names...)
+		w.kill(w.c.names...)
 	}
+}
+
+func (w *weather) kill(names ...string) {
+	w.c.died(w.h, names...)
+	w.c.kill(names...)
 }
 
 // leader returns whom anybody takes for the leader, else the given one.
@@ -72,6 +80,7 @@ func (w *weather) stop(ctx context.Context, name string, meanwhile func()) {
 		return
 	}
 	p.pause()
+	w.c.died(w.h, name)
 	defer p.resume()
 	w.pass(ctx, 50*time.Millisecond, time.Second)
 	meanwhile()

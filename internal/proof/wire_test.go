@@ -7,6 +7,8 @@ import (
 
 	"github.com/kith-go/kith"
 	"github.com/kith-go/kith/internal/check"
+	"github.com/kith-go/kith/kv"
+	"github.com/kith-go/kith/lock"
 )
 
 // specVariable is the environment variable that makes the test's binary a replica.
@@ -27,6 +29,23 @@ type request struct {
 	Watch  *watchFrom `json:",omitempty"`
 	Ready  bool       `json:",omitempty"`
 	Status bool       `json:",omitempty"`
+	// Acquire takes a place in a line and answers when it is held; Await answers when what
+	// was acquired under that label cannot be relied on any more; Release gives it up. Op
+	// depends on the one that Guard names.
+	Acquire *wish  `json:",omitempty"`
+	Await   string `json:",omitempty"`
+	Release string `json:",omitempty"`
+	Guard   string `json:",omitempty"`
+	Look    *wish  `json:",omitempty"`
+}
+
+// wish names a lock, or a group, and what is wanted there.
+type wish struct {
+	Line  string
+	Group bool
+	Limit int
+	Label string
+	Try   bool
 }
 
 // watchFrom asks for the changes of keys after a revision, until that of the key Until,
@@ -44,8 +63,16 @@ type answer struct {
 	Result *check.Result `json:",omitempty"` // without Err
 	Event  *check.Event  `json:",omitempty"`
 	Status *status       `json:",omitempty"`
+	Seen   *seen         `json:",omitempty"`
+	Token  uint64        `json:",omitempty"` // of what was acquired, or of whoever is in the way
 	Error  string        `json:",omitempty"`
 	Is     []string      `json:",omitempty"` // the sentinels that the error matches
+}
+
+// seen is who stands in a line.
+type seen struct {
+	Revision uint64
+	Places   []check.Standing
 }
 
 type status struct {
@@ -58,6 +85,7 @@ func sentinels() map[string]error {
 	return map[string]error{
 		"ErrClosed": kith.ErrClosed, "ErrNoQuorum": kith.ErrNoQuorum, "ErrNotMember": kith.ErrNotMember,
 		"ErrOverloaded": kith.ErrOverloaded, "ErrStateLost": kith.ErrStateLost, "ErrUnknown": kith.ErrUnknown,
+		"ErrSessionEnded": kith.ErrSessionEnded, "lock.ErrHeld": lock.ErrHeld, "kv.ErrNotHeld": kv.ErrNotHeld,
 	}
 }
 
