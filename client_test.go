@@ -173,7 +173,7 @@ func TestClientFollow(t *testing.T) {
 			case 0:
 				join("x")
 				join("y")
-					last = join("z").Revision
+				last = join("z").Revision
 			case 3:
 				if q.Revision != last || q.Places[0].Name != "x" || q.Places[2].Name != "z" {
 					t.Errorf("the last state: %+v, want revision %d", q, last)

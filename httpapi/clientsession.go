@@ -30,8 +30,9 @@ type SessionOptions struct {
 	// acts in the same session. "": a random one.
 	ID string
 	// TTL is how long the cluster waits for a renewal before it ends the session. It
-	// must be more than Grace; the shorter, the sooner others take over, and the more
-	// likely a slow cluster ends the session in vain.
+	// must be more than twice Grace; the shorter, the sooner others take over, and the more
+	// likely a slow cluster ends the session in vain. A session that is taken over keeps
+	// the one that it was opened with.
 	TTL time.Duration
 	// Grace is how much earlier than the cluster the holder lets go: time to stop what
 	// runs under a lock.
@@ -89,6 +90,7 @@ func (c *Client) Session(ctx context.Context, o SessionOptions) (*Session, error
 		return nil, err
 	}
 	s.number, s.c.session = info.Session, info.Session
+	s.ttl = time.Duration(info.TTL) // that of whoever opened it
 	// Two programs that share a session must not share the names of places.
 	s.attempts.Store(uint64(mathrand.Uint32()) << 24)
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))

@@ -246,7 +246,8 @@ func (d *desk) round(now time.Time, every time.Duration) {
 		case who.node != "" && c.may && (used || idle < every+every/2): // once more after its last request
 			if !c.renewing && !now.Before(c.renewAt) {
 				c.renewing, c.renewAt = true, now.Add(every-every/10)
-				d.wg.Go(func() { d.renew(c) })
+				usedAt := c.usedAt
+				d.wg.Go(func() { d.renew(c, usedAt) })
 			}
 		case !used && !c.renewing && idle > callerIdle+d.ttl:
 			delete(d.callers, who)
@@ -255,14 +256,15 @@ func (d *desk) round(now time.Time, every time.Duration) {
 	}
 }
 
-func (d *desk) renew(c *caller) {
+// renew renews the session of a client that was last used at that time.
+func (d *desk) renew(c *caller, usedAt time.Time) {
 	ctx, cancel := context.WithTimeout(c.renews.Context(), d.ttl)
 	defer cancel()
 	_, _, err := c.renews.Renew(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c.renewing = false
-	if errors.Is(err, kith.ErrSessionEnded) && c.requests == 0 {
+	if errors.Is(err, kith.ErrSessionEnded) && c.requests == 0 && c.usedAt.Equal(usedAt) {
 		c.may = false // it has one again when it next holds something
 	} else if err != nil {
 		d.log.Debug("a client's session was not renewed", "client", c.identity.name, "error", err)

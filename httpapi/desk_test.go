@@ -359,3 +359,43 @@ func TestWaitSurvivesAgent(t *testing.T) {
 		}
 	})
 }
+
+// TestTakenOverSession: who takes over a session that a former process has left renews it
+// as often as its own time to live asks for.
+func TestTakenOverSession(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bubble) {
+		const ttl = 2 * time.Second
+		c := b.client("alpha")
+		defer c.Close()
+		former, err := c.Session(t.Context(), SessionOptions{ID: "a", TTL: ttl})
+		if err != nil {
+			t.Fatal(err)
+		}
+		former.cancel(errors.New("its process has crashed"))
+		s, err := c.Session(t.Context(), SessionOptions{ID: "a", TTL: time.Hour})
+		if err != nil || s.Number() != former.Number() {
+			t.Fatal(s, err)
+		}
+		defer s.Close(context.Background())
+		time.Sleep(5 * ttl)
+		if err := context.Cause(s.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestReleasedElsewhere: a lock that was released through one agent can be had again through
+// the other one at once, though that has not heard of it yet.
+func TestReleasedElsewhere(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bubble) {
+		one, other := b.wire("alpha", "a"), b.wire("bravo", "a")
+		one.do("POST", "/sessions/a?ttl=1m", 200, "?")
+		for range 3 {
+			one.do("POST", "/locks/k", 200, "?")
+			other.do("DELETE", "/locks/k", 200, "?")
+		}
+		other.do("POST", "/locks/k", 200, "?")
+		one.do("DELETE", "/locks/k", 200, "?")
+		other.do("POST", "/locks/k", 200, "?")
+	})
+}

@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -244,5 +246,59 @@ func TestStrangeAnswers(t *testing.T) {
 	}
 	if _, _, err := c.Owners(t.Context(), "k"); !errors.Is(err, errStranger) {
 		t.Errorf("owners: %v", err)
+	}
+}
+
+// hangUp is a client that is gone as soon as it has its answer.
+type hangUp struct {
+	*httptest.ResponseRecorder
+	gone context.CancelFunc
+}
+
+func (h hangUp) FlushError() error {
+	h.gone()
+	return nil
+}
+
+// TestAnsweredHolds: what a client was told to hold is not taken back because it has hung
+// up after the answer, as command lines do.
+func TestAnsweredHolds(t *testing.T) {
+	_, node, h := oneNode(t)
+	desk := newDesk(node, time.Minute, h.log)
+	ctx, cancel := context.WithCancel(t.Context())
+	ctx = context.WithValue(ctx, connectionKey{}, &connection{desk: desk, id: "one", callers: make(map[*caller]bool)})
+	r := httptest.NewRequestWithContext(ctx, "POST", "/locks/k", nil)
+	r.Host = "localhost"
+	r.Header.Set(clientHeader, "a")
+	w := hangUp{httptest.NewRecorder(), cancel}
+	h.ServeHTTP(w, r)
+	for _, c := range desk.callers {
+		c.close()
+	}
+	owners, err := node.Lock("k").Owners(t.Context())
+	if w.Code != 200 || err != nil || len(owners) != 1 {
+		t.Errorf("answered %d, then held by %v, %v", w.Code, owners, err)
+	}
+}
+
+// TestLateRenewal: what a renewal finds out that was begun before a client's last request
+// is not about the session that this one has opened.
+func TestLateRenewal(t *testing.T) {
+	_, node, h := oneNode(t)
+	desk := newDesk(node, time.Minute, h.log)
+	conn := &connection{desk: desk, id: "one", callers: make(map[*caller]bool)}
+	c, done, err := desk.attend(identity{name: "a", node: desk.name()}, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	done()
+	desk.renew(c, c.usedAt.Add(-time.Millisecond))
+	if !c.may {
+		t.Error("the client's session is not kept any more")
+	}
+	desk.renew(c, c.usedAt)
+	if c.may {
+		t.Error("a session that has ended is renewed for ever")
 	}
 }

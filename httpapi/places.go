@@ -217,14 +217,19 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request, name kith.QueueN
 		h.fail(w, r, ended(ctx, err))
 		return
 	}
+	if r.Context().Err() != nil { // nobody is there to hold it
+		h.takeBack(name, entered)
+		return
+	}
 	setRevision(w, entered.Revision)
 	w.Header().Set(tokenHeader, strconv.FormatUint(entered.Token, 10))
 	w.Header().Set(positionHeader, strconv.Itoa(entered.Position))
 	w.Header().Set(sessionHeader, strconv.FormatUint(entered.Session, 10))
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusOK)
-	if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) || r.Context().Err() != nil {
-		h.takeBack(name, entered) // the client does not know that it holds
+	// Once that is on its way the client may rely on it, and hang up.
+	if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		h.takeBack(name, entered) // it does not know that it holds
 	}
 }
 
@@ -260,7 +265,10 @@ func (h *Handler) enterFor(ctx context.Context, a asker, request kith.EnterReque
 	defer done()
 	e, err = c.acts.Enter(ctx, request)
 	if errors.Is(err, lock.ErrTaken) {
-		return h.again(ctx, a, request, err)
+		if e, err = h.again(ctx, a, request, err); err != nil || e.Token != 0 {
+			return e, err
+		}
+		e, err = c.acts.Enter(ctx, request)
 	}
 	if err == nil && a.session != 0 && e.Session != a.session {
 		h.takeBack(request.Queue, e)
@@ -289,18 +297,23 @@ func (h *Handler) clear(ctx context.Context, a asker, queue kith.QueueName, name
 	return err
 }
 
-// again answers one who asks for a place that it holds.
+// again answers one who asks for a place that it holds. The token is 0 if the place was
+// given up meanwhile, of which this node had not heard; it has now.
 func (h *Handler) again(ctx context.Context, a asker, request kith.EnterRequest, taken error) (e kith.Entered, err error) {
 	q, err := h.look(ctx, request.Queue)
 	if err != nil {
 		return e, err
 	}
 	for i, p := range q.Places {
-		if a.owns(p) && p.Member == request.Member && q.Holds(i) && !p.Revoked {
-			return kith.Entered{Token: p.Token, Session: p.Session, Revision: q.Revision, Position: i}, nil
+		if !a.owns(p) || p.Member != request.Member {
+			continue
 		}
+		if !q.Holds(i) || p.Revoked {
+			return e, taken
+		}
+		return kith.Entered{Token: p.Token, Session: p.Session, Revision: q.Revision, Position: i}, nil
 	}
-	return e, taken
+	return e, nil
 }
 
 // takeBack gives up a place that nobody knows of.

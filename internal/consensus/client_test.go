@@ -168,3 +168,35 @@ func TestRenewalAnswers(t *testing.T) {
 		t.Errorf("nonces begin at %d and at %d", q.last, second.last)
 	}
 }
+
+// A node that is about to go opens no other session: whoever has lost a place would take
+// another, which nobody gives up.
+func TestEndSessionIsTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := single(t)
+		s, err := r.Session(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := r.EndSession(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if has(r, s.ID) || s.Context().Err() == nil {
+			t.Error("the session goes on")
+		}
+		if of, err := r.ClientSession(t.Context(), "client", time.Minute); err != nil || of.End(t.Context()) != nil {
+			t.Errorf("a client's: %v", err)
+		}
+		next, err := r.Session(t.Context())
+		if !errors.Is(err, outcome.ErrClosed) || outcome.Of(err) != outcome.NotDone {
+			t.Errorf("the next one: %v, %v", next, err)
+		}
+		r.View(func(m *state.Machine) {
+			for s := range m.Sessions() {
+				t.Errorf("session %d is open", s.ID)
+			}
+		})
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -382,6 +383,36 @@ func TestRelocate(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whoever sees that the node has moved sees its registration retire: a session that is
+// opened afterwards is not one of those that end with it.
+func TestRelocateIsOneStep(t *testing.T) {
+	r := &Replica{inbox: newInbox()}
+	r.proposals.mu.Lock()
+	done := make(chan struct{})
+	go func() {
+		r.Relocate()
+		close(done)
+	}()
+	for blocked := 0; blocked < 100; runtime.Gosched() {
+		if !r.sessions.mu.TryLock() {
+			blocked++
+			continue
+		}
+		blocked = 0
+		moves := r.sessions.moves
+		r.sessions.mu.Unlock()
+		if moves > 0 {
+			t.Error("the move is seen before the registration retires")
+			break
+		}
+	}
+	r.proposals.mu.Unlock()
+	<-done
+	if !r.proposals.retiring || r.sessions.moved() != 1 {
+		t.Error("nothing has moved")
+	}
 }
 
 // The registration gives way when what was sent under it is answered, and what was not

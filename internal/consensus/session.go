@@ -60,6 +60,7 @@ type sessions struct {
 	// moves counts the times that the node gave up its session to go elsewhere.
 	moves   int
 	clients map[uint64]*Session // by ID; those that have not ended
+	leaving bool                // the node opens no other of its own
 	closed  bool
 }
 
@@ -68,6 +69,19 @@ func (s *sessions) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+}
+
+// leave lets no further session of the node's own begin; those of clients go on.
+func (s *sessions) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = true
+}
+
+func (s *sessions) left() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving
 }
 
 // live returns the session, nil if there is none that can be relied on now.
@@ -120,8 +134,9 @@ func (s *sessions) endUnless(there func(id uint64) bool) {
 }
 
 // Session returns this node's session, which it opens if there is none. It blocks
-// until then, until ctx ends, or the replica. The errors are Propose's, and
-// outcome.ErrSessionEnded if the new one was over before it could be used.
+// until then, until ctx ends, or the replica. The errors are Propose's,
+// outcome.ErrClosed after EndSession, and outcome.ErrSessionEnded if the new one was over
+// before it could be used.
 func (r *Replica) Session(ctx context.Context) (*Session, error) {
 	if s := r.sessions.live(r.clock()); s != nil {
 		return s, nil
@@ -136,6 +151,9 @@ func (r *Replica) Session(ctx context.Context) (*Session, error) {
 	}
 	if s := r.sessions.live(r.clock()); s != nil {
 		return s, nil
+	}
+	if r.sessions.left() {
+		return nil, r.failed(outcome.ErrClosed, outcome.NotDone)
 	}
 	return r.openSession(ctx)
 }
@@ -189,12 +207,12 @@ func (r *Replica) openSession(ctx context.Context) (*Session, error) {
 // one. Calls that are under way are not disturbed.
 func (r *Replica) Relocate() {
 	r.sessions.mu.Lock()
-	r.sessions.moves++
 	if r.sessions.current != nil {
 		r.sessions.current.cancel(fmt.Errorf("%w: this node moved to another address", outcome.ErrSessionEnded))
 	}
+	r.sessions.moves++
+	r.proposals.retire() // in the same step: who sees the move opens nothing under the old registration
 	r.sessions.mu.Unlock()
-	r.proposals.retire()
 	r.inbox.wake()
 }
 
@@ -206,9 +224,20 @@ func (s *sessions) moved() int {
 }
 
 // EndSession gives up this node's session, if it has one: first its context ends,
-// then what belongs to it goes. It blocks as Propose does and returns its errors; after
-// one, what belongs to the session goes when its time is up.
+// then what belongs to it goes. It is for a node that is about to go: no session begins
+// after it, or whoever has lost a place would take another, which nobody gives up. It
+// blocks as Propose does and returns its errors; after one, what belongs to the session
+// goes when its time is up.
 func (r *Replica) EndSession(ctx context.Context) error {
+	r.sessions.leave()
+	select {
+	case <-r.sessions.turn: // one that is being opened is open then
+		r.sessions.turn <- struct{}{}
+	case <-ctx.Done():
+		return r.failed(r.tooLate(ctx), outcome.NotDone)
+	case <-r.ctx.Done():
+		return r.failed(context.Cause(r.ctx), outcome.NotDone)
+	}
 	s := r.sessions.live(r.clock())
 	if s == nil {
 		return nil

@@ -237,6 +237,7 @@ func (l *line) follow(p *Place) {
 			return nil
 		}
 		l.standing[p.token] = p
+		p.followed = true
 		i := l.find(q, p.token)
 		if i < 0 {
 			return l.gone(nil, m, p)

@@ -32,9 +32,11 @@ type Place struct {
 	// Guarded by line.mu.
 	leaving bool // given up, or about to be
 	over    bool // settled
-	held    bool // stood among those who hold when the line last met it
-	waits   []*wait
-	pass    uint64 // of the line that has met it last
+	// followed: the place has its token, and the line looks after it.
+	followed bool
+	held     bool // stood among those who hold when the line last met it
+	waits    []*wait
+	pass     uint64 // of the line that has met it last
 }
 
 // wait is one who waits until the place is among the first n.
@@ -173,6 +175,18 @@ func (p *Place) isLeaving() bool {
 	p.line.mu.Lock()
 	defer p.line.mu.Unlock()
 	return p.leaving
+}
+
+// vanished reports whether this node's state does not have the place any more, though
+// whoever looks after it may not have told yet.
+func (p *Place) vanished() (vanished bool) {
+	l := p.line
+	err := p.places.View(l.kind, l.name, func(_ *state.Machine, q state.Queue) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		vanished = p.over || p.followed && l.find(q, p.token) < 0
+	})
+	return err == nil && vanished
 }
 
 // undo gives up what may have come of entering, after the caller has gone. err and

@@ -245,7 +245,7 @@ func (p *Places) spawn(f func()) bool {
 }
 
 // place makes a place that is not in the queue yet. If the caller has chosen a name
-// that one who leaves still has, it waits for that to be over.
+// that one who leaves still has, or who has lost the place, it waits for that to be over.
 func (p *Places) place(ctx context.Context, session Session, r *Request) (*Place, error) {
 	member, chosen := r.Member, r.Member != ""
 	if !chosen {
@@ -270,7 +270,7 @@ func (p *Places) place(ctx context.Context, session Session, r *Request) (*Place
 			return place, nil
 		}
 		p.mu.Unlock()
-		if !other.isLeaving() {
+		if !other.isLeaving() && !other.vanished() {
 			return nil, NotDone("", "", ErrTaken, "")
 		}
 		select {

@@ -272,3 +272,36 @@ func TestUnexpectedAnswer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A place that somebody else has given up for its holder is in nobody's way as soon as
+// the node has applied that, though the line has not told the holder yet.
+func TestNameIsFreeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := replicatest.New(nil)
+		n, p := start(t, c)
+		first := must(p.Enter(t.Context(), "enter", groupRequest("g", "name")))
+		looking, told := make(chan struct{}), make(chan struct{})
+		synctest.Wait()
+		n.AfterView = func() {
+			close(looking)
+			<-told
+		}
+		c.Propose(&statepb.Command{Op: &statepb.Command_Leave{Leave: &statepb.Leave{
+			Queue: &statepb.QueueName{Kind: statepb.QueueName_GROUP, Name: "g"}, Session: first.Session().SessionID(), Token: first.Token(),
+		}}})
+		<-looking
+		entered := make(chan error)
+		go func() {
+			second, err := p.Enter(t.Context(), "enter", groupRequest("g", "name"))
+			if err == nil && second.Token() <= first.Token() {
+				err = fmt.Errorf("it is still the place with the token %d", first.Token())
+			}
+			entered <- err
+		}()
+		synctest.Wait()
+		close(told)
+		if err := <-entered; err != nil {
+			t.Error(err)
+		}
+	})
+}
