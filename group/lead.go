@@ -38,6 +38,7 @@ const (
 //   - the group cannot be joined, for a reason that does not pass by itself: the
 //     errors of Join. Lost sessions, a missing majority and overload are waited
 //     out.
+//   - the node has ended: kith.ErrClosed, or what halted agreement.
 //
 // If fn panics, or ends its goroutine, the group is left all the same; the panic goes
 // on.
@@ -123,9 +124,12 @@ func SeatOf(ctx context.Context) *Seat {
 	return s
 }
 
-// passes reports whether what kept a member from joining is over some time.
+// passes reports whether what kept a member from joining is over some time. A node that
+// begins anew, as one of several, is closed in between; one that is closed for good ends
+// the rest.
 func passes(err error) bool {
-	return errors.Is(err, outcome.ErrSessionEnded) || errors.Is(err, outcome.ErrNoQuorum) || errors.Is(err, outcome.ErrOverloaded)
+	return errors.Is(err, outcome.ErrSessionEnded) || errors.Is(err, outcome.ErrNoQuorum) ||
+		errors.Is(err, outcome.ErrOverloaded) || errors.Is(err, outcome.ErrClosed)
 }
 
 // rest waits about as long as pause, so that those who have lost their places at the

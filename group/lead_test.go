@@ -268,7 +268,7 @@ func TestWorkMayLeaveByItself(t *testing.T) {
 }
 
 func TestLeadWaitsOutWhatPasses(t *testing.T) {
-	for _, passing := range []error{outcome.ErrNoQuorum, outcome.ErrSessionEnded, outcome.ErrOverloaded} {
+	for _, passing := range []error{outcome.ErrNoQuorum, outcome.ErrSessionEnded, outcome.ErrOverloaded, outcome.ErrClosed} {
 		inWorld(t, 1, func(t *testing.T, w *world) {
 			var tries atomic.Int64
 			w.nodes[0].BeforePropose = func(_ context.Context, cmd *statepb.Command) error {

@@ -2,11 +2,13 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -252,6 +254,7 @@ type call struct {
 	method, path string
 	query        url.Values
 	body         []byte
+	header       http.Header // beside those of every request; may be nil
 	accept       string
 	patient      bool // the answer may take as long as the context allows
 	repeatable   bool // no harm comes of its being done twice
@@ -297,6 +300,7 @@ func (c *Client) askAt(ctx context.Context, base string, r call) (*http.Response
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: %w", err)
 	}
+	maps.Copy(req.Header, r.header)
 	c.sign(req)
 	if r.accept != "" {
 		req.Header.Set("Accept", r.accept)
@@ -337,7 +341,7 @@ func (c *Client) refused(address string, resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	e := &ReplyError{URL: address, Code: resp.StatusCode, header: resp.Header}
 	if json.Unmarshal(text, &e.problem) == nil && e.problem.Error != "" {
-		e.Message, e.Err = e.problem.Error, sentinel(e.problem.Reason)
+		e.Message, e.Err = e.problem.Error, cmp.Or(messageError(e.problem), sentinel(e.problem.Reason))
 	} else {
 		e.Message, _, _ = strings.Cut(strings.TrimSpace(string(text)), "\n")
 	}

@@ -46,6 +46,12 @@
 //	DELETE /sessions/{client} ends it
 //	GET    /sessions          all sessions of clients
 //
+//	POST /call/{peer}/{subject}  asks the peer's handler; the bodies of request and reply are
+//	                             raw; parameters: timeout, fail-fast, one-way
+//	POST /publish/{topic}        publishes the body
+//	GET  /subscribe/{prefix}     with "Accept: text/event-stream" what is published under
+//	                             topics that begin so: [Publication]; /subscribe is all
+//
 // HEAD is answered as GET without the body, but for watches. Every other method is
 // 405, every other path 404. Replies are JSON but for values, and carry a
 // Content-Length; an error is {"error": "…"} with a status of 400 or more. Times are
@@ -117,6 +123,26 @@
 // see changed. Errors are told as for keys, and there are:
 //
 //	409 taken, limit, revoked, not held    423 held (with try; "holder" tells by whom)
+//
+// # Messages
+//
+// The agent's node asks, publishes and subscribes for the client; handlers are in programs
+// with a node of their own, or behind the message port (docs/wire.md). Content-Type,
+// traceparent and tracestate go along in both directions; a header "X-Message-NAME" is the
+// message's NAME. A body has at most 16 MiB. X-Round-Trip in a reply is how many
+// milliseconds the agent waited for it. A call waits eight seconds for the peer and its reply, or as
+// long as the parameter timeout says, an hour at most; with fail-fast=true it does not wait
+// for a peer that is not connected; with one-way=true it asks for no reply.
+//
+// A request runs at most once. Errors tell the outcome, "done" if the handler ran and failed;
+// after "unknown", whose status is always 504, it may have run:
+//
+//	500 handler ("code" and "error" are its own)     404 no such peer, no handler
+//	502 unreachable, peer restarted                  408 timed out
+//	413 message too large                            501 no messages (in this build)
+//
+// The stream of /subscribe has events named as [Publication].Kind: first "ready", when all
+// peers that are there know of it, then "message", and "lag" where some are missing.
 //
 // # Server-sent events
 //

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,11 @@ import (
 	"github.com/kith-go/kith/internal/leak"
 
 	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
+	"github.com/kith-go/kith/transport"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -41,7 +44,8 @@ type fakeNode struct {
 	listed  int   // version of list
 	listErr error // why newer content of the list is refused
 	changed chan struct{}
-	watches int // running
+	watches int   // running
+	mute    error // of calls about messages
 
 	replica *fakeReplica
 	store   *kv.Store
@@ -237,4 +241,29 @@ func crowd(n int) []membership.Member {
 		}
 	}
 	return members
+}
+
+// A node of values carries no messages: tests of those have real nodes.
+
+func (f *fakeNode) Request(_ context.Context, peer, subject string, _ []byte, _ ...transport.CallOption) (transport.Message, error) {
+	return transport.Message{}, f.muted("request to "+peer, subject)
+}
+
+func (f *fakeNode) Send(_ context.Context, peer, subject string, _ []byte, _ ...transport.CallOption) error {
+	return f.muted("send to "+peer, subject)
+}
+
+func (f *fakeNode) Publish(_ context.Context, topic string, _ []byte, _ ...transport.CallOption) (int, error) {
+	return 0, f.muted("publish", topic)
+}
+
+func (f *fakeNode) Subscribe(prefix string, _ ...transport.SubscribeOption) (*transport.Subscription, error) {
+	return nil, f.muted("subscribe", prefix)
+}
+
+// muted is the error of all that has to do with messages; tests may set which.
+func (f *fakeNode) muted(op, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return outcome.With(op, name, cmp.Or(f.mute, kith.ErrNoMessages), outcome.NotDone)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
+	"github.com/kith-go/kith/transport"
 )
 
 // Node is what the API needs of a node; *kith.Node satisfies it. Its watches must
@@ -31,6 +32,10 @@ type Node interface {
 	WatchMembers(ctx context.Context) iter.Seq2[membership.View, error]
 	WatchPeers(ctx context.Context) iter.Seq2[peers.Change, error]
 	Client(id string, ttl time.Duration) *kith.Client
+	Request(ctx context.Context, peer, subject string, body []byte, opts ...transport.CallOption) (transport.Message, error)
+	Send(ctx context.Context, peer, subject string, body []byte, opts ...transport.CallOption) error
+	Publish(ctx context.Context, topic string, body []byte, opts ...transport.CallOption) (reached int, err error)
+	Subscribe(prefix string, opts ...transport.SubscribeOption) (*transport.Subscription, error)
 }
 
 // Options are the choices of a [Handler]. The zero value serves this machine
@@ -51,7 +56,7 @@ type Handler struct {
 	log    *slog.Logger
 	routes []route
 	// streams, polls and waits hold a token for each event stream, each long poll and each
-	// wait for a lock under way; bodies counts the bytes of requests that are kept.
+	// wait for a lock or a reply under way; bodies counts the bytes of requests that are kept.
 	streams, polls, waits chan struct{}
 	bodies                atomic.Int64
 	// heartbeat is the pause between comments on a stream, patience how long
@@ -122,6 +127,10 @@ func routes() []route {
 		{"/sessions", read, "the sessions of clients", (*Handler).sessions},
 		{"/sessions/{client}", []string{post, del}, "POST opens a client's session, or renews it; DELETE ends it", (*Handler).session},
 		{"/txn", []string{post}, "a transaction: conditions, and what to do", (*Handler).txn},
+		{"/call/{peer}/{subject}", []string{post}, "asks the peer's handler of the subject, and answers what that does", (*Handler).call},
+		{"/publish/{topic}", []string{post}, "publishes the body to all who subscribe to the topic", (*Handler).publish},
+		{"/subscribe", []string{get}, "with Accept: text/event-stream, everything that is published", (*Handler).subscribe},
+		{"/subscribe/{prefix}", []string{get}, "the same of topics that begin with the prefix", (*Handler).subscribe},
 	}
 }
 

@@ -89,8 +89,12 @@ func refusalOf(err error) (code int, p problem) {
 			Session: held.Owner.Session, Age: Millis(held.Owner.Age), Holds: true, Revoked: held.Owner.Revoked,
 		}
 	}
+	status, aboutMessage := messageRefusal(err, &p)
+	if aboutMessage {
+		code = status
+	}
 	for _, known := range refusals {
-		if errors.Is(err, known.err) {
+		if !aboutMessage && errors.Is(err, known.err) {
 			code, p.Reason = known.code, known.reason
 			break
 		}

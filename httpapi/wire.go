@@ -278,6 +278,7 @@ type problem struct {
 	Error   string `json:"error"`
 	Reason  string `json:"reason,omitempty"`
 	Outcome string `json:"outcome,omitempty"`
+	Code    string `json:"code,omitempty"` // of a handler's error
 	Holder  *Place `json:"holder,omitempty"`
 }
 

@@ -199,7 +199,7 @@ func (r *Replica) openSession(ctx context.Context) (*Session, error) {
 }
 
 // Relocate must be called before this node closes its control port to go on at another
-// address. It does not block.
+// address, or leaves this cluster for another. It does not block.
 //
 // To the others a port that refuses is that of a dead process, whose session ends at once
 // (S12). So this node gives up its session first. It also registers anew: what others
@@ -208,7 +208,7 @@ func (r *Replica) openSession(ctx context.Context) (*Session, error) {
 func (r *Replica) Relocate() {
 	r.sessions.mu.Lock()
 	if r.sessions.current != nil {
-		r.sessions.current.cancel(fmt.Errorf("%w: this node moved to another address", outcome.ErrSessionEnded))
+		r.sessions.current.cancel(fmt.Errorf("%w: this node goes on elsewhere", outcome.ErrSessionEnded))
 	}
 	r.sessions.moves++
 	r.proposals.retire() // in the same step: who sees the move opens nothing under the old registration
