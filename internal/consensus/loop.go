@@ -117,19 +117,27 @@ const hold = 5 * time.Millisecond
 
 // mayPropose reports whether this leader may put another entry into the log now.
 func (r *Replica) mayPropose() bool {
-	return !r.refused && r.uncommitted < maxUncommitted && (r.underway == 0 || r.clock()-r.proposedAt >= hold)
+	switch {
+	case r.refused || r.uncommitted >= maxUncommitted:
+		return false
+	case r.underway == 0:
+		return r.gathering() == 0
+	}
+	return r.clock()-r.proposedAt >= hold
 }
 
 // queued reports whether there is something to propose.
 func (r *Replica) queued() bool { return len(r.backlog) > 0 || r.proposals.ready() }
 
 // lookAgain sees to it that what is queued on a leader is proposed: at once if that
-// became possible in this turn, else after the hold.
+// became possible in this turn, else when others were waited for, or after the hold.
 func (r *Replica) lookAgain() {
 	switch {
 	case r.lead != r.id || r.refused || r.uncommitted >= maxUncommitted || !r.queued():
-	case r.underway == 0:
+	case r.underway == 0 && r.gathering() == 0:
 		r.inbox.wake()
+	case r.underway == 0:
+		r.alarm.Reset(r.gathering())
 	default:
 		r.alarm.Reset(max(0, hold-(r.clock()-r.proposedAt)))
 	}
@@ -229,6 +237,7 @@ func (r *Replica) batches() [][]byte {
 		n++
 	}
 	r.backlog = append(r.backlog[:0], r.backlog[n:]...)
+	r.company.next(n)
 	if own != nil {
 		take(own) // last: what came over a link was asked for earlier, and locks go by this order
 	}
@@ -310,7 +319,7 @@ func (r *Replica) follow(rd raft.Ready) {
 	r.term, r.lead = term, lead
 	r.settled, r.leases = false, leases{}
 	r.backlog, r.backlogBytes, r.uncommitted = nil, 0, 0
-	r.underway = 0
+	r.underway, r.company = 0, company{}
 	r.registering = 0
 	r.crash.evidence = nil
 	if lead == raft.None {
@@ -491,7 +500,9 @@ func (r *Replica) apply(entries []*pb.Entry) error {
 			if e.GetTerm() == r.term {
 				r.uncommitted = max(0, r.uncommitted-int64(len(e.GetData())))
 				settles = true
-				r.underway = max(0, r.underway-1)
+				if r.underway = max(0, r.underway-1); r.underway == 0 {
+					r.company.applied = r.clock()
+				}
 			}
 			r.snapshots.grown += int64(entrySize(e))
 		}

@@ -118,6 +118,7 @@ type Replica struct {
 	backlogBytes int
 	refused      bool // raft takes no proposals until the next tick
 	underway     int  // entries proposed in this term and not applied
+	company      company
 	proposedAt   time.Duration
 	alarm        *time.Timer // rings when queued proposals have waited long enough
 	uncommitted  int64       // bytes proposed in this term and not applied
