@@ -24,8 +24,9 @@ type Info struct {
 
 // Info returns what this node tells about itself. It looks at every handler.
 func (m *Messenger) Info() Info {
+	self := m.Self()
 	return Info{
-		Name: m.self.Name, Incarnation: m.self.Incarnation, Version: m.version,
+		Name: self.Name, Incarnation: self.Incarnation, Version: m.version,
 		Uptime: time.Since(m.started), Subjects: m.Stats().Subjects,
 	}
 }

@@ -107,6 +107,14 @@ type Conn interface {
 	Backlog() int
 }
 
+// SoonSender is a Conn that can also send a little later, for less.
+type SoonSender interface {
+	// SendSoon is Send for who has more to send right away and waits for none of it:
+	// a goroutine of the engine's sends the packets, together with those that come
+	// meanwhile.
+	SendSoon(packets ...Packet) error
+}
+
 // Packet is what engines move: a head, which the messenger wrote, of at most
 // MaxHead bytes and never empty, and a body. The first byte of a head is below 128;
 // those from 128 on are the engine's own.

@@ -7,7 +7,7 @@ import (
 )
 
 // everyone returns the handles of all listed peers, and of this node.
-func (m *Messenger) everyone() []*Peer { return append(m.Peers(), m.Peer(m.self.Name)) }
+func (m *Messenger) everyone() []*Peer { return append(m.Peers(), m.Peer(m.Self().Name)) }
 
 // errEnough is why the remaining requests of RequestAll are cancelled.
 var errEnough = errors.New("kith: enough peers have replied")

@@ -163,7 +163,7 @@ func (s *service) begin(c *call) status {
 		return s.retired
 	case s.running < s.limit:
 		s.running++
-		s.m.work.Go(func() { s.work(c) }) // not retired, so Close has not begun to wait
+		s.m.crew.run(c) // not retired, so Close has not begun to wait
 	case c.stream != nil || s.waiting.len() >= s.queue && !s.purgeLocked():
 		return statusOverloaded
 	default:
@@ -197,7 +197,7 @@ func (s *service) work(c *call) {
 		if c != nil { // the handler did not return: runtime.Goexit
 			s.exited(c)
 			if c = s.next(); c != nil {
-				s.m.work.Go(func() { s.work(c) })
+				s.m.crew.run(c)
 			}
 		}
 	}()

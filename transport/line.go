@@ -56,7 +56,7 @@ func newLine(m *Messenger, c Conn, r Remote) *line {
 // was connected before, under the same name, is gone.
 func (m *Messenger) opened(c Conn, r Remote) *line {
 	l := newLine(m, c, r)
-	if r.Name != m.self.Name { // what claims our own name is no peer
+	if r.Name != m.Self().Name { // what claims our own name is no peer
 		l.peer = m.find(r.Name)
 	}
 	m.mu.Lock()
@@ -241,12 +241,34 @@ func (l *line) sendPackets(ps []Packet) error {
 	if err := l.conn.Send(ps...); err != nil {
 		return err
 	}
+	l.count(ps)
+	return nil
+}
+
+// sendSoon is sendPackets for publications, which come in numbers and wait for nothing:
+// one at a time they would cost the publisher a call into the engine each.
+func (l *line) sendSoon(ps []Packet) error {
+	soon, ok := l.conn.(SoonSender)
+	if !ok {
+		return l.sendPackets(ps)
+	}
+	if l.isGone() {
+		return ErrUnreachable
+	}
+	if err := soon.SendSoon(ps...); err != nil {
+		return err
+	}
+	l.count(ps)
+	return nil
+}
+
+// count notes what was sent.
+func (l *line) count(ps []Packet) {
 	if l.peer != nil {
 		for _, p := range ps {
 			l.peer.load.sent(p.Size())
 		}
 	}
-	return nil
 }
 
 // sendPatiently sends a packet that others wait for: it waits while the connection's

@@ -1,6 +1,9 @@
 package transport
 
-import "bytes"
+import (
+	"bytes"
+	"fmt"
+)
 
 // loopConn is the connection of a node with itself: what goes in comes out at once,
 // on the sender's goroutine.
@@ -19,11 +22,12 @@ func (c *loopConn) Send(packets ...Packet) error {
 func (c *loopConn) Backlog() int { return 0 }
 
 // loopback connects this node with itself: two lines, as between any two.
-func (m *Messenger) loopback() {
+func (m *Messenger) loopback() (own [2]*line) {
+	self := m.Self()
 	there, back := &loopConn{}, &loopConn{}
-	p := m.Peer(m.self.Name)
-	ours := newLine(m, there, Remote{Identity: m.self, Ours: true})
-	theirs := newLine(m, back, Remote{Identity: m.self})
+	p := m.Peer(self.Name)
+	ours := newLine(m, there, Remote{Identity: self, Ours: true})
+	theirs := newLine(m, back, Remote{Identity: self})
 	ours.peer, theirs.peer = p, p
 	there.to, back.to = theirs, ours
 	m.mu.Lock()
@@ -32,4 +36,34 @@ func (m *Messenger) loopback() {
 	p.list(true, "")
 	p.opened(ours)
 	m.subs.opened(ours)
+	return [2]*line{ours, theirs}
+}
+
+var errRenamed = fmt.Errorf("%w: this node has another name by now", ErrUnreachable)
+
+// Rename gives this node another name, for one that learns late what the others call
+// it. From then on its own handle is that of the new name; what it has asked itself and
+// waits for fails with ErrUnreachable. Its engine goes by the name that it was started with,
+// and what has connected already, by the name that it was told. The error is ErrSubject or ErrClosed.
+func (m *Messenger) Rename(name string) error {
+	m.listing.Lock()
+	defer m.listing.Unlock()
+	before := m.Self()
+	err := checkSubject(name, false)
+	switch {
+	case err == nil && m.isShut():
+		err = ErrClosed
+	case before.Name == name:
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("rename %.40q: %w", name, err)
+	}
+	m.self.Store(&Identity{name, before.Incarnation})
+	for _, l := range m.own {
+		l.end(errRenamed)
+	}
+	m.Peer(before.Name).list(false, "")
+	m.own = m.loopback()
+	return nil
 }

@@ -87,7 +87,7 @@ func (l Limits) ready() (Limits, error) {
 // Messenger carries messages between this node and its peers over one engine. Its
 // methods may be called by any number of goroutines.
 type Messenger struct {
-	self     Identity
+	self     atomic.Pointer[Identity]
 	engine   Engine
 	limits   Limits
 	callers  []CallerMiddleware
@@ -100,6 +100,7 @@ type Messenger struct {
 	refused  atomic.Uint64 // malformed packets, and those that made no sense
 	dropped  atomic.Uint64 // one-way messages that no handler took, answers nobody reads
 	services services
+	crew     crew          // runs the handlers
 	topics   topics        // who subscribes to what is published here
 	subs     subscriptions // what this node subscribes to
 
@@ -112,7 +113,8 @@ type Messenger struct {
 
 	work sync.WaitGroup // all goroutines of the messenger
 
-	listing sync.Mutex // SetPeers, one at a time
+	listing sync.Mutex // SetPeers and Rename, one at a time
+	own     [2]*line   // this node's connection with itself; listing's
 
 	mu    sync.Mutex
 	shut  bool // no new work
@@ -134,7 +136,6 @@ func New(c Config) (*Messenger, error) {
 		return nil, fmt.Errorf("kith: messenger: %w", err)
 	}
 	m := &Messenger{
-		self:    Identity{c.Name, cmp.Or(c.Incarnation, uint64(time.Now().UnixNano()))},
 		engine:  c.Engine,
 		limits:  limits,
 		callers: slices.Clone(c.Callers),
@@ -147,16 +148,18 @@ func New(c Config) (*Messenger, error) {
 		peers:   map[string]*Peer{},
 		lines:   map[*line]struct{}{},
 	}
+	m.self.Store(&Identity{c.Name, cmp.Or(c.Incarnation, uint64(time.Now().UnixNano()))})
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	m.services.init()
+	m.crew.work = &m.work
 	m.topics.init()
 	m.subs.init()
 	m.builtin()
-	m.loopback()
+	m.own = m.loopback()
 	err = c.Engine.Start(Setup{
-		Self:       m.self,
+		Self:       m.Self(),
 		MaxPacket:  limits.Message + MaxHead,
 		MaxBacklog: limits.Backlog,
 		Log:        m.log,
@@ -170,27 +173,28 @@ func New(c Config) (*Messenger, error) {
 }
 
 // Self returns this node's name and incarnation.
-func (m *Messenger) Self() Identity { return m.self }
+func (m *Messenger) Self() Identity { return *m.self.Load() }
 
 // SetPeers tells who the peers are. This node may be among them, or not. Handles of
 // peers that are no longer listed stay valid: their calls fail with ErrNoPeer until the
 // peer is listed again. It does not block.
 func (m *Messenger) SetPeers(list []Address) {
+	m.listing.Lock()
+	defer m.listing.Unlock()
+	self := m.Self().Name
 	listed := make(map[string]string, len(list))
 	for _, a := range list {
-		if a.Name != m.self.Name {
+		if a.Name != self {
 			listed[a.Name] = a.Endpoint
 		}
 	}
-	m.listing.Lock()
-	defer m.listing.Unlock()
 	m.mu.Lock()
 	if m.shut {
 		m.mu.Unlock()
 		return
 	}
 	for name, p := range m.peers {
-		if endpoint, ok := listed[name]; name != m.self.Name {
+		if endpoint, ok := listed[name]; name != self {
 			p.list(ok, endpoint)
 		}
 	}
@@ -234,9 +238,10 @@ func (m *Messenger) find(name string) *Peer {
 func (m *Messenger) Peers() []*Peer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	self := m.Self().Name
 	var out []*Peer
 	for name, p := range m.peers {
-		if name != m.self.Name && p.isListed() {
+		if name != self && p.isListed() {
 			out = append(out, p)
 		}
 	}
@@ -262,6 +267,7 @@ func (m *Messenger) end(closeEngine func() error) error {
 	m.mu.Unlock()
 	close(m.closing)
 	m.services.shut()
+	m.crew.shut()
 	for _, p := range peers {
 		p.shut()
 	}

@@ -36,8 +36,9 @@ func (m *Messenger) publish(msg Message) (reached int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	packets := []Packet{{head, msg.Body}}
 	for _, l := range m.topics.subscribers(msg.Subject) {
-		if l.publish(Packet{head, msg.Body}) {
+		if l.publish(packets) {
 			reached++
 		}
 	}
@@ -120,7 +121,7 @@ type lag struct {
 	lost uint64
 }
 
-func (l *line) publish(p Packet) bool {
+func (l *line) publish(packets []Packet) bool {
 	l.lag.mu.Lock()
 	if l.lag.lost > 0 {
 		l.lag.lost++
@@ -132,7 +133,7 @@ func (l *line) publish(p Packet) bool {
 	if l.conn.Backlog() >= l.m.limits.PublishBacklog {
 		err = ErrFull
 	} else {
-		err = l.sendPackets([]Packet{p})
+		err = l.sendSoon(packets)
 	}
 	if !errors.Is(err, ErrFull) {
 		return err == nil // else the line is gone, and its remote knows

@@ -8,7 +8,9 @@
 //   - [Key.Gossip]: AES-256-GCM for gossip packets;
 //   - [Key.TLS]: a certificate authority for TLS 1.3 in both directions on the
 //     control port. The authority is the same on every node; leaf certificates
-//     are minted in memory at start and never written down.
+//     are minted in memory at start and never written down;
+//   - [Key.CurveServer], [Key.CurveNode], [Key.CurveClient]: key pairs for CURVE
+//     on the message port: of all nodes, of one node, of a program outside.
 package secret
 
 import (

@@ -17,7 +17,7 @@ type Engine struct {
 	closing  chan struct{}
 	work     sync.WaitGroup
 
-	dead, frozen bool // under the network's lock
+	dead, off, frozen bool // under the network's lock
 
 	mu     sync.Mutex
 	closed bool
@@ -80,7 +80,7 @@ func (e *Engine) Close() error {
 	e.net.leave(e)
 	for _, h := range e.all() {
 		h.end(transport.ErrClosed)
-		h.other.end(errGoodbye)
+		h.hangUp()
 	}
 	e.work.Wait()
 	return nil
@@ -115,7 +115,7 @@ func (e *Engine) keepDialling(d *dial) {
 				pause.Reset(0)
 			case <-d.stop:
 				h.end(errors.New("no longer a peer"))
-				h.other.end(errGoodbye)
+				h.hangUp()
 				return
 			case <-e.closing:
 				return

@@ -110,6 +110,13 @@ func (h *half) take(spare []parcel, now func() time.Time) (due []parcel, next ti
 	return due, next
 }
 
+// hangUp lets the other side know that this one has ended, unless this one is off.
+func (h *half) hangUp() {
+	if !h.engine.net.isOff(h.engine) {
+		h.other.end(errGoodbye)
+	}
+}
+
 func (h *half) arrived(size int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -176,7 +183,7 @@ func (r *receiver) step() (over bool) {
 		return true
 	case <-closing: // perhaps before Close comes to this connection
 		r.end(transport.ErrClosed)
-		r.other.end(errGoodbye)
+		r.hangUp()
 		return true
 	}
 	return false

@@ -32,7 +32,8 @@ type Network struct {
 	rand    *rand.Rand
 	hosts   map[string]*Engine // those that listen, by endpoint
 	cuts    map[[2]string]bool
-	changed chan struct{} // closed and replaced when a fault comes or goes
+	groups  map[string]int // of a partition, by node; those in none are in 0
+	changed chan struct{}  // closed and replaced when a fault comes or goes
 }
 
 // New returns a network without anybody.
@@ -101,6 +102,25 @@ func (n *Network) Kill(name string) {
 	}
 }
 
+// PowerOff lets a node's machine lose power: nothing comes from it any more, not even
+// that its connections are broken, and the others notice when they have heard nothing for
+// Options.Silence. Its messenger still has to be closed. A new engine may listen at the
+// endpoint.
+func (n *Network) PowerOff(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if e := n.engineLocked(name); e != nil {
+		e.dead, e.off = true, true
+		n.stirLocked()
+	}
+}
+
+func (n *Network) isOff(e *Engine) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return e.off
+}
+
 // Stop freezes a node: nothing comes in or goes out. The others notice when they have
 // heard nothing for Options.Silence.
 func (n *Network) Stop(name string) { n.freeze(name, true) }
@@ -126,11 +146,30 @@ func (n *Network) Cut(a, b string) {
 	n.stirLocked()
 }
 
-// Heal undoes all cuts.
+// Partition lets nothing pass between nodes of different groups; those that are in none
+// are one more. It replaces an earlier partition, and leaves cuts as they are.
+func (n *Network) Partition(groups ...[]string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.groups = map[string]int{}
+	for i, names := range groups {
+		for _, name := range names {
+			n.groups[name] = i + 1
+		}
+	}
+	n.stirLocked()
+}
+
+func (n *Network) apartLocked(a, b string) bool {
+	return n.cuts[[2]string{a, b}] || n.groups[a] != n.groups[b]
+}
+
+// Heal undoes all cuts and partitions.
 func (n *Network) Heal() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	clear(n.cuts)
+	clear(n.groups)
 	n.stirLocked()
 }
 
@@ -168,7 +207,7 @@ func (n *Network) condition(at *Engine, from *Engine) (condition, <-chan struct{
 		return killed, n.changed
 	case at.frozen:
 		return stopped, n.changed
-	case from.frozen, n.cuts[[2]string{at.setup.Self.Name, from.setup.Self.Name}]:
+	case from.frozen, from.off, n.apartLocked(at.setup.Self.Name, from.setup.Self.Name):
 		return silence, n.changed
 	}
 	return clearWay, n.changed
@@ -184,7 +223,7 @@ func (n *Network) reach(from *Engine, endpoint, name string) (*Engine, condition
 		return nil, killed, n.changed, nil
 	case from.frozen:
 		return nil, stopped, n.changed, nil
-	case n.cuts[[2]string{from.setup.Self.Name, name}], to != nil && to.frozen:
+	case n.apartLocked(from.setup.Self.Name, name), to != nil && (to.frozen || to.off):
 		return nil, silence, n.changed, nil
 	case to == nil:
 		return nil, clearWay, n.changed, errRefused
@@ -197,7 +236,7 @@ func (n *Network) reach(from *Engine, endpoint, name string) (*Engine, condition
 func (n *Network) listen(e *Engine) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.hosts[e.endpoint] != nil {
+	if before := n.hosts[e.endpoint]; before != nil && !before.off {
 		return fmt.Errorf("listen on %s: address already in use", e.endpoint)
 	}
 	n.hosts[e.endpoint] = e
@@ -207,7 +246,7 @@ func (n *Network) listen(e *Engine) error {
 func (n *Network) leave(e *Engine) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.hosts[e.endpoint] == e {
+	if n.hosts[e.endpoint] == e && !e.off {
 		delete(n.hosts, e.endpoint)
 	}
 }

@@ -1,0 +1,240 @@
+//go:build cgo && unix && !kith_nozmq
+
+package zmq
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	libzmq "github.com/pebbe/zmq4"
+	"golang.org/x/sys/unix"
+)
+
+// errSocketClosed is what calls into a closed socket return.
+var errSocketClosed = errors.New("zmq: socket closed")
+
+// socket is a libzmq socket that goroutines share: any of them calls into it with
+// use or send, and one receives, in receive.
+//
+// ZMQ_FD becomes readable once when something happens inside, be it a message, a
+// pipe that has room again or a connection that ended; every call into the socket
+// takes such news in. So a sender can take in the news of an arrived message that
+// the receiver, parked on ZMQ_FD, then never hears of. Hence look.
+type socket struct {
+	// forgetful leaves out the look at ZMQ_EVENTS: for the test that shows why it is
+	// there.
+	forgetful bool
+
+	mu     sync.Mutex
+	z      *libzmq.Socket // guarded by mu, as all below
+	closed bool
+	// parked tells that the receiver waits, or is about to, having found nothing.
+	parked bool
+	// leaving tells the receiver to end.
+	leaving bool
+	// posted waits to be run by the receiver.
+	posted []func()
+
+	// wake is a duplicate of ZMQ_FD in Go's poller: closing an os.File closes its
+	// descriptor, and ZMQ_FD belongs to libzmq.
+	wake *os.File
+}
+
+// newSocket makes a socket of the given kind, and sets its options.
+func newSocket(ctx *libzmq.Context, kind libzmq.Type, options ...func(*libzmq.Socket) error) (*socket, error) {
+	z, err := ctx.NewSocket(kind)
+	if err != nil {
+		return nil, fmt.Errorf("zmq: making a socket: %w", err)
+	}
+	for _, set := range options {
+		if err := set(z); err != nil {
+			z.Close()
+			return nil, fmt.Errorf("zmq: setting up a socket: %w", err)
+		}
+	}
+	wake, err := duplicate(z)
+	if err != nil {
+		z.Close()
+		return nil, err
+	}
+	return &socket{z: z, wake: wake}, nil
+}
+
+func duplicate(z *libzmq.Socket) (*os.File, error) {
+	fd, err := z.GetFd()
+	if err != nil {
+		return nil, fmt.Errorf("zmq: %w", err)
+	}
+	twin, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("zmq: duplicating a descriptor: %w", err)
+	}
+	return os.NewFile(uintptr(twin), "zmq"), nil
+}
+
+// use calls into the socket. Fn must not block.
+func (s *socket) use(fn func(z *libzmq.Socket) error) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errSocketClosed
+	}
+	err := fn(s.z)
+	kick := s.look()
+	s.mu.Unlock()
+	if kick {
+		s.kick()
+	}
+	return err
+}
+
+// post has the receiver run fn, between messages and without the mutex held. It
+// reports whether there is a receiver to do so still.
+func (s *socket) post(fn func()) bool {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return false
+	}
+	s.posted = append(s.posted, fn)
+	kick := s.parked
+	s.parked = false
+	s.mu.Unlock()
+	if kick {
+		s.kick()
+	}
+	return true
+}
+
+// look is what everybody does before giving the mutex back, when they called into
+// the socket and did not receive until nothing was left. It reports whether the
+// receiver must be kicked.
+func (s *socket) look() (kick bool) {
+	if !s.parked || s.forgetful {
+		return false // a receiver that is not parked looks itself
+	}
+	if events, err := s.z.GetEvents(); err == nil && events&libzmq.POLLIN == 0 {
+		return false
+	}
+	s.parked = false
+	return true
+}
+
+// kick wakes the receiver. A kick that comes late wakes it in vain, once.
+func (s *socket) kick() { s.wake.SetReadDeadline(time.Unix(1, 0)) }
+
+// receive calls turn whenever there may be messages or something was posted, until
+// shut. Turn takes what there is with the mutex held, until nothing is left or it
+// has enough, and reports which; then, without the mutex, it deals with it.
+func (s *socket) receive(turn func() (more bool)) {
+	raw, err := s.wake.SyscallConn()
+	if err != nil {
+		return // closed already
+	}
+	for {
+		err := raw.Read(func(uintptr) bool {
+			for turn() {
+			}
+			return s.shutting() // else park
+		})
+		if s.shutting() || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+		// Kicked. What it was for is found in the next turn, and who comes after this
+		// line sees parked, and kicks again.
+		s.wake.SetReadDeadline(time.Time{})
+	}
+}
+
+// A turn of the receiver ends after that many messages or bytes, so that others come
+// to the socket and what arrived is dealt with.
+const (
+	turnMessages = 64
+	turnBytes    = 1 << 20
+)
+
+// gather is the part of a turn that holds the mutex: take is called until it got
+// nothing (0), or enough. It returns what was posted meanwhile.
+func (s *socket) gather(take func(z *libzmq.Socket) (size int, err error)) (posted []func(), more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, false
+	}
+	s.parked = false
+	posted, s.posted = s.posted, nil
+	for messages, bytes := 0, 0; messages < turnMessages && bytes < turnBytes; messages++ {
+		size, err := take(s.z)
+		if err != nil || size == 0 {
+			s.parked = true
+			return posted, false
+		}
+		bytes += size
+	}
+	return posted, true
+}
+
+// shut ends receive, from any goroutine and more than once, and does not wait for
+// it. The socket stays usable.
+func (s *socket) shut() {
+	s.mu.Lock()
+	s.leaving = true
+	kick := s.parked
+	s.mu.Unlock()
+	if kick {
+		s.kick()
+	}
+}
+
+func (s *socket) shutting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving
+}
+
+// close closes the socket. Whoever calls it has waited for receive to end.
+func (s *socket) close() {
+	s.wake.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.posted = nil
+	s.z.SetLinger(0)
+	s.z.Close()
+}
+
+// part receives one part of a message. It reports false when there is none.
+func part(z *libzmq.Socket) (data []byte, ok bool, err error) {
+	data, err = z.RecvBytes(libzmq.DONTWAIT)
+	switch {
+	case err == nil:
+		return data, true, nil
+	case again(err):
+		return nil, false, nil
+	default:
+		return nil, false, err
+	}
+}
+
+// again reports whether a call would have had to wait.
+func again(err error) bool { return err == libzmq.Errno(syscall.EAGAIN) }
+
+// drop receives what is left of a message.
+func drop(z *libzmq.Socket) error {
+	for {
+		more, err := z.GetRcvmore()
+		if err != nil || !more {
+			return err
+		}
+		if _, err := z.RecvBytes(libzmq.DONTWAIT); err != nil {
+			return err
+		}
+	}
+}
