@@ -66,7 +66,11 @@ func RateName(m Cell, path string) string {
 	return fmt.Sprintf("%s %s%s c=%d", m.Op, m.At, path, m.Callers)
 }
 
-func cpuName(rate string) string { return "CPU per 10k " + rate }
+// CPUName names the CPU time of a rate.
+func CPUName(rate string) string { return "CPU per 10k " + rate }
+
+// VersusName names a rate and a rival.
+func VersusName(rate string, rival *Contender) string { return rate + " vs " + rival.Name }
 
 // Chosen tells by a figure's name whether to measure what it needs.
 type Chosen struct {
@@ -85,7 +89,7 @@ func (c Chosen) Any(names ...string) bool { return slices.ContainsFunc(names, c.
 func (c Chosen) Cell(m Cell) bool {
 	return slices.ContainsFunc(c.PathsOf(m.Who), func(path string) bool {
 		name := c.Name(m, path)
-		return c.Figure(name) || m.Callers == CPUCallers && c.Figure(cpuName(name))
+		return c.Figure(name) || m.Callers == CPUCallers && c.Figure(CPUName(name))
 	})
 }
 

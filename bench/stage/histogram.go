@@ -40,9 +40,10 @@ func least(i int) time.Duration {
 	return time.Duration(uint64(i-shift<<stepBits) << shift)
 }
 
-func (h *Histogram) add(d time.Duration) {
-	h.counts[bucket(d)]++
-	h.n++
+// Add counts n durations of d.
+func (h *Histogram) Add(d time.Duration, n uint64) {
+	h.counts[bucket(d)] += n
+	h.n += n
 	h.max = max(h.max, d)
 }
 

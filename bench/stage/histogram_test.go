@@ -43,9 +43,9 @@ func TestQuantilesAreCloseToExactOnes(t *testing.T) {
 		d := time.Duration(rand.ExpFloat64() * float64(time.Millisecond))
 		all = append(all, d)
 		if i%3 == 0 {
-			a.add(d)
+			a.Add(d, 1)
 		} else {
-			b.add(d)
+			b.Add(d, 1)
 		}
 	}
 	a.merge(&b)
@@ -67,9 +67,9 @@ func TestQuantilesAreCloseToExactOnes(t *testing.T) {
 func TestHistogramsTravel(t *testing.T) {
 	var sent, got Histogram
 	for _, d := range []time.Duration{0, 5, 5, time.Millisecond, time.Hour} {
-		sent.add(d)
+		sent.Add(d, 1)
 	}
-	got.add(time.Second) // to be forgotten
+	got.Add(time.Second, 1) // to be forgotten
 	text, err := json.Marshal(&sent)
 	if err == nil {
 		err = json.Unmarshal(text, &got)

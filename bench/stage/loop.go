@@ -150,7 +150,7 @@ func (c *caller) loop(ctx context.Context, do func(context.Context) error, phase
 			time.Sleep(time.Millisecond) // no storm of failures
 			now = time.Now()
 		case at == counting:
-			c.latency.add(now.Sub(begun))
+			c.latency.Add(now.Sub(begun), 1)
 		}
 		begun = now
 	}

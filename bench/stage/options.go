@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -33,6 +34,7 @@ type Options struct {
 // Defaults are what differs between the benchmarks.
 type Defaults struct {
 	Systems []string // all there are
+	Conns   int      // of a rival; 0 means 4
 	Kills   int
 	Killed  string            // what is killed: "each system's leader"
 	Quick   map[string]string // flags that -quick sets unless they are given
@@ -48,7 +50,7 @@ func Parse(flags *flag.FlagSet, d Defaults, args []string) (*Options, error) {
 	flags.DurationVar(&o.Window, "time", 5*time.Second, "how long each load is measured, after a warm-up of a fifth of it")
 	flags.IntVar(&o.Rounds, "rounds", 3, "how often the systems take turns; the medians are reported")
 	flags.IntVar(&o.Kills, "kills", d.Kills, "how often "+d.Killed+" is killed")
-	flags.IntVar(&o.Conns, "conns", 4, "connections that the callers share, to one server, of a rival")
+	flags.IntVar(&o.Conns, "conns", cmp.Or(d.Conns, 4), "connections that the callers share, to one server, of a rival")
 	flags.StringVar(&o.Dir, "dir", os.TempDir(), "where the temporary directory is made that holds all state")
 	flags.BoolVar(&o.Keep, "keep", false, "keep that directory")
 	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each process that runs a load into this `directory`, which is there")

@@ -12,6 +12,10 @@ import (
 
 // Report collects what was measured, in the order of the first measurement.
 type Report struct {
+	// Versus has the figures of the table named after the rival, too: "requests c=64
+	// vs nats".
+	Versus bool
+
 	name    Namer
 	cells   []Cell
 	samples map[Cell][]*Sample
@@ -153,11 +157,13 @@ func (r *Report) lines(w io.Writer) {
 			if rival.Who.Ours() || rival != (Cell{rival.Who, m.Op, m.At, m.Callers}) {
 				continue
 			}
-			a, b := r.rate(m), r.rate(rival)
-			fmt.Fprintf(w, "%s: kith %.0f/s %s %.0f/s ratio %.1f\n",
-				r.name(m, m.Who.Path), a, rival.Who.Name, b, a/b)
+			a, b, name := r.rate(m), r.rate(rival), r.name(m, m.Who.Path)
+			if r.Versus {
+				name = VersusName(name, rival.Who)
+			}
+			fmt.Fprintf(w, "%s: kith %.0f/s %s %.0f/s ratio %.1f\n", name, a, rival.Who.Name, b, a/b)
 			if m.Callers == CPUCallers {
-				less(w, cpuName(r.name(m, m.Who.Path)), "s", r.cpu(m), rival.Who, r.cpu(rival))
+				less(w, CPUName(name), "s", r.cpu(m), rival.Who, r.cpu(rival))
 			}
 		}
 	}
