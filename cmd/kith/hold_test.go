@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/kith-go/kith/httpapi"
 )
@@ -125,7 +126,7 @@ func TestLockHeld(t *testing.T) {
 	(<-second).want(t, exitOK, "No such process") // it began behind the end of the first
 }
 
-// members are three agents and a place for what they run: one cluster for many tests.
+// trio are three agents: one cluster for many tests.
 type trio struct {
 	dir    string
 	agents map[string]*program
@@ -249,7 +250,7 @@ func testCronOnce(t *testing.T, c *trio) {
 }
 
 // watched is a child that a test can see, with one of its own, both of which do not want
-// to end; alone counts how many such there are at a time.
+// to end.
 const watched = `echo $$ > $D/$KITH_NAME.child; sh -c 'trap "" TERM; echo $$ > $D/$KITH_NAME.grandchild; while :; do sleep 0.01; done' & trap '' TERM; while :; do sleep 0.01; done`
 
 // successor notes whether the processes of another one live when it begins.
@@ -275,7 +276,7 @@ func nobodyDoubled(t *testing.T, dir string) {
 // in line follows at once, without waiting for the session's time to run out.
 func testHolderKilled(t *testing.T, c *trio) {
 	dir := t.TempDir()
-	one := c.kith(t, dir, []string{"alpha"}, "lock", "killed", "--name", "one", "--ttl", "5m", "sh", "-c", watched)
+	one := c.kith(t, dir, []string{"alpha"}, "lock", "killed", "--name", "one", "--ttl", "5m", "sh", "-c", strings.NewReplacer(`trap "" TERM;`, "", "trap '' TERM", "trap 'sleep 0.3; exit' TERM").Replace(watched))
 	hasBegun(t, dir)
 	two := c.kith(t, dir, []string{"bravo"}, "lock", "killed", "--name", "two", "sh", "-c", successor)
 	c.waits(t, "lock", "killed", "two")
@@ -386,13 +387,22 @@ func testHangup(t *testing.T, c *trio) {
 		t.Errorf("the one at work ends with %d: %s", code, &one.err)
 	}
 	holds(t, filepath.Join(dir, "log"), "start one\nstop one\n")
+
+	// With a stop script alone there is nothing to run until then.
+	three := c.kith(t, dir, []string{"alpha"}, "run", "hangup-stop", "-name", "three", "-stop", "true")
+	eventually(t, "three is in", func() bool { return cli(t, "members", "hangup-stop", "--api", c.api["bravo"]).out == "three\n" })
+	time.Sleep(100 * time.Millisecond) // it may have learnt by then that it leads
+	three.signal(t, syscall.SIGTERM)
+	if code := three.wait(); code != exitOK {
+		t.Errorf("the one with a stop script alone ends with %d: %s", code, &three.err)
+	}
 }
 
 // testRunRanks: the start script runs again when the rank or the leader changes, once for
 // several changes while it runs, and sees itself among the members.
 func testRunRanks(t *testing.T, c *trio) {
 	dir := t.TempDir()
-	start := `echo $KITH_RANK $KITH_LEADER "$(echo "$(kith members ranks)" | paste -s -d ' ')" >> $D/$KITH_NAME.log; while test -e $D/slow; do sleep 0.01; done`
+	start := `mkdir $D/$KITH_NAME.runs || echo $KITH_NAME >> $D/twice; echo $KITH_RANK $KITH_LEADER "$(echo "$(kith members ranks)" | paste -s -d ' ')" >> $D/$KITH_NAME.log; while test -e $D/slow; do sleep 0.01; done; rmdir $D/$KITH_NAME.runs`
 	run := func(name, agent string) *program {
 		p := c.kith(t, dir, []string{agent}, "run", "ranks", "-count", "3", "-name", name, "-start", start, "-stop", "echo stopped >> $D/"+name+".log")
 		eventually(t, name+" is in", func() bool {
@@ -425,6 +435,9 @@ func testRunRanks(t *testing.T, c *trio) {
 	os.Remove(filepath.Join(dir, "slow"))
 	holds(t, log("c"), "2 a a b *\n1 b b * d\n0 c * d\n")
 	holds(t, log("d"), "2 b b c *\n1 c c *\n")
+	if text, err := os.ReadFile(filepath.Join(dir, "twice")); err == nil {
+		t.Errorf("two start scripts ran at the same time, of %s", text)
+	}
 	for _, p := range []*program{cc, d} {
 		p.signal(t, syscall.SIGTERM)
 		if code := p.wait(); code != exitOK {
@@ -513,8 +526,8 @@ func testAgentGone(t *testing.T, c *trio) {
 	scripts := func(name string) []string {
 		return []string{"-name", name, "-start", "echo start >> $D/" + name, "-stop", "echo stop >> $D/" + name}
 	}
-	safe := c.kith(t, dir, []string{"charlie", "bravo"}, append([]string{"run", "gone-safe"}, scripts("safe")...)...)
-	lonely := c.kith(t, dir, []string{"charlie"}, append([]string{"run", "gone-lonely"}, scripts("lonely")...)...)
+	safe := c.kith(t, dir, []string{"charlie", "bravo"}, append([]string{"run", "gone-safe", "--ttl", "6s"}, scripts("safe")...)...)
+	lonely := c.kith(t, dir, []string{"charlie"}, append([]string{"run", "gone-lonely", "--ttl", "6s"}, scripts("lonely")...)...)
 	holds(t, filepath.Join(dir, "safe"), "start\n")
 	holds(t, filepath.Join(dir, "lonely"), "start\n")
 	c.agents["charlie"].signal(t, syscall.SIGKILL)

@@ -19,8 +19,10 @@ import (
 	"github.com/kith-go/kith/peers"
 )
 
-// fakeNode is a node made of values; views feeds its watchers.
+// fakeNode is a node made of values; views feeds its watchers. What it lacks, for locks and
+// messages, is tested with real nodes.
 type fakeNode struct {
+	httpapi.Node
 	status  kith.Status
 	list    *peers.Peers
 	members []membership.Member
@@ -50,9 +52,6 @@ func newFakeNode() *fakeNode {
 func (f *fakeNode) Context() context.Context { return context.Background() }
 func (f *fakeNode) KV() *kv.Store            { return nil } // see keyAgent
 func (f *fakeNode) Status() kith.Status      { return f.status }
-
-// Client is for locks and groups, which are tested with real nodes.
-func (f *fakeNode) Client(string, time.Duration) *kith.Client { panic("a fake holds nothing") }
 
 func (f *fakeNode) Peers() *peers.Peers          { return f.list.Clone() }
 func (f *fakeNode) Members() []membership.Member { return f.members }

@@ -83,9 +83,10 @@ func (t *tenure) run(ctx context.Context) conclusion {
 	}, t.lease.deadline(t.guard))
 	t.lease.bind(t.guard)
 	defer t.lease.bind(nil)
-	if t.start != "" {
+	switch {
+	case t.start != "":
 		t.runStart()
-	} else {
+	case t.command != nil:
 		t.runCommand()
 	}
 	t.attend(ctx, signals)
@@ -138,6 +139,10 @@ func (t *tenure) attend(ctx context.Context, signals <-chan os.Signal) {
 // hear deals with a report.
 func (t *tenure) hear(r report) {
 	t.guard.note(r)
+	if r.Late { // this process was stopped, and may not know yet
+		t.conclude(conclusion{lost: errLate})
+		t.end()
+	}
 	if r.Gone {
 		t.gone = t.guard.clock()
 	}
@@ -260,9 +265,6 @@ func (t *tenure) conclude(v conclusion) {
 
 // ended tells what went wrong at the end, once all has ended.
 func (t *tenure) ended(e ending) {
-	if e.Late { // this process was stopped, and may not know yet
-		t.conclude(conclusion{lost: errLate})
-	}
 	if e.Left {
 		t.app.note("kith: some of what was started cannot be killed; it may still run")
 	}

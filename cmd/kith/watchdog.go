@@ -90,16 +90,15 @@ type report struct {
 	Exited int    `json:"exited,omitempty"`
 	Code   int    `json:"code,omitempty"`
 	Error  string `json:"error,omitempty"`
-	// Gone tells that nothing runs any more but the stop script, and Ended, which comes
-	// last, how that went.
+	// Late tells that the deadline has passed and all is being ended, Gone that nothing
+	// runs any more but the stop script, and Ended, which comes last, how it went.
+	Late  bool    `json:"late,omitempty"`
 	Gone  bool    `json:"gone,omitempty"`
 	Ended *ending `json:"ended,omitempty"`
 }
 
 // ending tells how the end went.
 type ending struct {
-	// Late tells that it was the deadline that ended all.
-	Late bool `json:"late,omitempty"`
 	// Left tells that processes could not be killed.
 	Left bool `json:"left,omitempty"`
 	// Stop is the exit code of the stop script, 0 if there is none.
@@ -145,16 +144,15 @@ func newKeeper(orders <-chan order, tell func(report)) *keeper {
 func (k *keeper) run() {
 	defer close(k.over)
 	k.report(report{Clock: k.clock()})
-	late := false
-	k.attend(watchNap, func() bool {
-		late = k.late()
-		return late || k.ending
-	})
+	k.attend(watchNap, func() bool { return k.ending || k.late() })
 	if !k.armed {
 		return // nothing was ever started
 	}
+	if !k.ending {
+		k.report(report{Late: true})
+	}
 	k.ending = true
-	end := ending{Late: late, Left: !k.clear()}
+	end := ending{Left: !k.clear()}
 	k.report(report{Gone: !end.Left})
 	end.Stop = k.stop()
 	k.report(report{Ended: &end})

@@ -52,12 +52,12 @@ var layers = map[string][]string{
 	".": {
 		"group", "internal/boottime", "internal/consensus", "internal/disk", "internal/founding", "internal/link",
 		"internal/outcome", "internal/queue", "internal/secret", "internal/state", "internal/state/statepb",
-		"kv", "lock", "membership", "peers",
+		"kv", "lock", "membership", "peers", "transport", "transport/zmq",
 	},
-	"httpapi":         {".", "group", "internal/boottime", "internal/outcome", "kv", "lock", "membership", "peers"},
-	"kithtest":        {".", "internal/disk", "internal/disk/memdisk", "kithtest/memnet", "membership", "peers"},
+	"httpapi":         {".", "group", "internal/boottime", "internal/outcome", "kv", "lock", "membership", "peers", "transport"},
+	"kithtest":        {".", "internal/disk", "internal/disk/memdisk", "kithtest/memnet", "membership", "peers", "transport", "transport/inproc"},
 	"internal/proof":  {},
-	"cmd/kith":        {".", "group", "httpapi", "internal/boottime", "internal/secret", "kv", "membership", "peers"},
+	"cmd/kith":        {".", "group", "httpapi", "internal/boottime", "internal/secret", "kv", "membership", "peers", "transport"},
 	"examples/config": {".", "kv"},
 
 	"examples/failover":          {".", "group"},
