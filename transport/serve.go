@@ -130,8 +130,14 @@ func (c *call) finish() {
 	if c.id != 0 {
 		c.line.serving.remove(c.id)
 	}
-	c.line.m.inbound.Add(-c.size)
+	c.unload()
 	c.end(context.Canceled)
+}
+
+// unload gives back what the request's body took.
+func (c *call) unload() {
+	c.line.m.inbound.Add(-c.size)
+	c.size = 0
 }
 
 // run calls the handler and sends what it answers.
@@ -153,6 +159,7 @@ func (s *service) run(c *call) {
 
 // settle tells the other side what came of a call.
 func (s *service) settle(c *call, reply Message, err error, panicked bool) {
+	c.unload() // before the answer: who has that may ask again
 	switch {
 	case c.stream != nil:
 		c.stream.settle(err, panicked)
