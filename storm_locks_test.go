@@ -196,8 +196,10 @@ func (c *queuer) join(node *kith.Node) {
 func (c *queuer) lead(ctx context.Context, node *kith.Node) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(1+c.chance.IntN(8))*time.Second)
 	defer cancel()
-	c.node().Group(c.name).Lead(ctx, c.limit, func(ctx context.Context) error {
-		hold := c.h.Ask(c.id, c.name, c.limit)
+	next := c.h.Ask(c.id, c.name, c.limit)
+	node.Group(c.name).Lead(ctx, c.limit, func(ctx context.Context) error {
+		hold := next
+		defer func() { next = c.h.Ask(c.id, c.name, c.limit) }() // it may join again
 		defer context.AfterFunc(ctx, hold.Over)()
 		seat := group.SeatOf(ctx)
 		if granted(hold, ctx, seat.Token()) {
@@ -236,7 +238,7 @@ func (c *queuer) late(node *kith.Node, hold *check.Hold, holder kv.Holder) {
 // write writes on condition of the hold.
 func (c *queuer) write(node *kith.Node, hold *check.Hold, holder kv.Holder) {
 	c.wrote++
-	op := check.Op{Kind: check.Set, Key: "k-guarded-" + c.name[2:], Value: fmt.Sprintf("q%d-%d", c.id, c.wrote)}
+	op := check.Op{Kind: check.Set, Key: "guarded/" + c.name, Value: fmt.Sprintf("q%d-%d", c.id, c.wrote)}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	call := c.h.Call(c.id, op)

@@ -218,7 +218,7 @@ func settle(t *testing.T, c *kithtest.Cluster, h *check.History) []check.Replica
 	var all []check.Replica
 	for _, n := range c.Nodes() {
 		r := check.Replica{Name: n.Name()}
-		for e, err := range n.KV().All(t.Context(), "k") {
+		for e, err := range n.KV().All(t.Context(), "") {
 			if err != nil {
 				t.Fatalf("%s: %v", n.Name(), err)
 			}

@@ -59,7 +59,7 @@ type Hold struct {
 }
 
 // Ask records that client asks now for a place in the line, to be among the first
-// limit.
+// limit. The place is taken after this, if at all.
 func (h *History) Ask(client int, line string, limit int) *Hold {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -218,9 +218,6 @@ func (l *line) order(f *faults) {
 		s := l.sights[i]
 		if !slices.IsSortedFunc(s.Places, func(a, b Standing) int { return cmp.Compare(a.Token, b.Token) }) {
 			f.add("out of order: %v", s)
-		}
-		if s.Revision == 0 {
-			continue
 		}
 		if n := len(s.Places); n > 0 && s.Places[n-1].Token > s.Revision {
 			f.add("seen before it came: %v", s)

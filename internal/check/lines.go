@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -21,17 +22,17 @@ import (
 // An attempt of which nobody ever knew the token is left out: it can only have kept
 // others from what they were not told to have.
 func Lines(r Record) error {
+	pace := newPace(r)
 	for _, l := range newLines(r, new(faults)) {
-		p, ok := newProcession(l, r)
+		p, ok := newProcession(l, r, pace)
 		if !ok {
 			continue // tokens that are no tokens: Holds tells
 		}
 		switch verdict, _ := search(lineModel(p), p.history(p.steps)); verdict {
 		case porcupine.Unknown:
-			return &Violation{Rule: "lines", Text: fmt.Sprintf(
-				"history too large: no verdict after %d steps about the %d of %q; record fewer", maxSteps, len(p.steps), l.name)}
+			return p.violation(fmt.Sprintf("history too large: no explanation found in %d steps", maxSteps))
 		case porcupine.Illegal:
-			return p.violation()
+			return p.violation("nothing explains")
 		}
 	}
 	return nil
@@ -52,15 +53,22 @@ const (
 
 // lineStep is what happens at one moment between called and returned.
 type lineStep struct {
-	kind             stepKind
-	who              int // rank of the token, where it is about one
-	limit            int
-	line             []int
-	called, returned moment
-	text             fmt.Stringer
+	kind  stepKind
+	who   int // rank of the token, where it is about one
+	limit int
+	line  []int
+	interval
+	// revision is that of standing; where it is a change, the lowest that it can have.
+	revision uint64
+	// looks is how many of those standing have a lower revision, and so come before.
+	looks int
+	// proofs is, of one that leaves, how many others need that it is there, and so come before.
+	proofs int
+	text   fmt.Stringer
 }
 
 func (s *lineStep) changes() bool { return s.kind == enters || s.kind == leaves }
+func (s *lineStep) proves() bool  { return s.kind == holds || s.kind == writes || s.kind == heads }
 
 // procession is a line made ready for the search: those in it are known by their ranks in
 // the order of tokens.
@@ -71,7 +79,7 @@ type procession struct {
 }
 
 // newProcession is not ok if a token was given twice.
-func newProcession(l *line, r Record) (*procession, bool) {
+func newProcession(l *line, r Record, pace *pace) (*procession, bool) {
 	p := &procession{name: l.name, rank: make(map[uint64]int)}
 	var known []*Tenure
 	for _, t := range l.tenures {
@@ -90,7 +98,8 @@ func newProcession(l *line, r Record) (*procession, bool) {
 		if s.called == never {
 			continue
 		}
-		step := &lineStep{kind: standing, called: s.called, returned: s.returned, text: s}
+		in := pace.narrow(interval{s.called, s.returned}, s.Revision, s.Revision+1)
+		step := &lineStep{kind: standing, interval: in, revision: s.Revision, text: s}
 		for _, place := range s.Places {
 			who, ok := p.rank[place.Token]
 			if !ok {
@@ -102,50 +111,56 @@ func newProcession(l *line, r Record) (*procession, bool) {
 	}
 	for _, t := range l.tenures {
 		if who, ok := p.rank[t.head]; ok && t.head != 0 {
-			p.add(heads, who, t, t.asked, t.gone)
+			p.add(heads, who, t, interval{t.asked, t.gone}, 0, t)
 		}
 		if t.Token != 0 {
-			p.career(t, l, r)
+			p.career(t, l, r, pace)
 		}
 	}
 	return p, true
 }
 
-func (p *procession) add(kind stepKind, who int, t *Tenure, called, returned moment) {
-	p.steps = append(p.steps, &lineStep{kind: kind, who: who, limit: t.Limit, called: called, returned: returned, text: t})
+func (p *procession) add(kind stepKind, who int, t *Tenure, in interval, revision uint64, text fmt.Stringer) {
+	p.steps = append(p.steps, &lineStep{kind: kind, who: who, limit: t.Limit, interval: in, revision: revision, text: text})
 }
 
 // career adds all that happens to t. What others saw narrows down when it did: that is
 // what keeps the search short.
-func (p *procession) career(t *Tenure, l *line, r Record) {
+func (p *procession) career(t *Tenure, l *line, r Record, pace *pace) {
 	who := p.rank[t.Token]
-	seen, missed := t.sightings(l)
-	p.add(enters, who, t, t.asked, earliest(t.entered, t.granted, seen.returned))
+	p.add(enters, who, t, pace.narrow(interval{t.asked, earliest(t.entered, t.granted)}, t.Token, t.Token), t.Token, t)
 	if t.granted != never {
-		p.add(holds, who, t, t.asked, t.granted)
+		p.add(holds, who, t, interval{t.asked, t.granted}, 0, t)
 	}
 	if from := t.mayGo(l); from != never {
-		called, returned := from, earliest(t.gone, missed)
-		if seen.called.seq > from.seq && seen.called != never {
-			called = seen.called
-		}
-		if returned.seq <= called.seq { // then it is wrong, and the search says so
-			called, returned = from, t.gone
-		}
-		p.add(leaves, who, t, called, returned)
+		seen, missed := t.sightings(l)
+		p.add(leaves, who, t, pace.narrow(interval{from, t.gone}, seen+1, missed), seen+1, t)
 	}
 	for _, id := range t.Guarded {
-		switch o := &r.Operations[id-1]; {
+		o := &r.Operations[id-1]
+		in := interval{o.called, o.returned}
+		switch {
 		case o.done() && !o.Result.Conflict:
-			p.write(writes, who, t, o)
+			p.add(writes, who, t, in, 0, o)
 		case o.Result.NotHeld && t.granted != never && t.granted.seq < o.called.seq:
-			p.write(refuses, who, t, o)
+			p.add(refuses, who, t, in, 0, o)
 		}
 	}
 }
 
-func (p *procession) write(kind stepKind, who int, t *Tenure, o *Operation) {
-	p.steps = append(p.steps, &lineStep{kind: kind, who: who, limit: t.Limit, called: o.called, returned: o.returned, text: o})
+// sightings returns the highest revision at which the place was seen, and the lowest at
+// which it was seen to be gone.
+func (t *Tenure) sightings(l *line) (seen, missed uint64) {
+	seen, missed = t.Token, math.MaxUint64
+	for _, s := range l.sights {
+		switch {
+		case s.has(t.Token):
+			seen = max(seen, s.Revision)
+		case s.Revision >= t.Token:
+			missed = min(missed, s.Revision)
+		}
+	}
+	return seen, missed
 }
 
 // mayGo returns from when on the place may go, never if it may not.
@@ -162,36 +177,16 @@ func (t *Tenure) mayGo(l *line) moment {
 	return from
 }
 
-// interval is between two moments.
-type interval struct{ called, returned moment }
-
-// sightings returns the last call and the first return of those who saw the place, and
-// the first return of those who saw that it was gone.
-func (t *Tenure) sightings(l *line) (seen interval, missed moment) {
-	seen, missed = interval{never, never}, never
-	for _, s := range l.sights {
-		switch {
-		case s.has(t.Token):
-			seen.returned = earliest(seen.returned, s.returned)
-			if s.called != never && (seen.called == never || s.called.seq > seen.called.seq) {
-				seen.called = s.called
-			}
-		case s.Revision >= t.Token:
-			missed = earliest(missed, s.returned)
-		}
-	}
-	return seen, missed
-}
-
-func earliest(all ...moment) moment {
-	return slices.MinFunc(all, func(a, b moment) int { return cmp.Compare(a.seq, b.seq) })
-}
-
-// queued is the state of a line: those in it by rank, and how many have entered so far. It
-// is never changed, only replaced.
+// queued is the state of a line: those in it by rank, with how often each was proved to be
+// there, how many have entered so far, and how often all of it was told. It is never
+// changed, only replaced.
+//
+// What is not proved yet keeps one from leaving, and who looks does so in turn. So whoever
+// can go, may at once: nothing that comes later can need that it has waited, and the search
+// has nothing to take back but what is wrong.
 type queued struct {
-	entered int
-	line    []int
+	entered, looks int
+	line, proofs   []int
 }
 
 // lineModel is the sequential specification of a line.
@@ -204,10 +199,10 @@ func lineModel(p *procession) porcupine.Model {
 		},
 		Equal: func(a, b any) bool {
 			x, y := a.(*queued), b.(*queued)
-			return x == y || x.entered == y.entered && slices.Equal(x.line, y.line)
+			return x == y || x.entered == y.entered && x.looks == y.looks && slices.Equal(x.line, y.line) && slices.Equal(x.proofs, y.proofs)
 		},
 		Hash: func(s any) uint64 {
-			h := uint64(s.(*queued).entered)
+			h := uint64(s.(*queued).entered) ^ uint64(s.(*queued).looks)<<32
 			for _, who := range s.(*queued).line {
 				h = (h ^ uint64(who+1)) * 0x9e3779b97f4a7c15
 				h ^= h >> 29
@@ -220,34 +215,25 @@ func lineModel(p *procession) porcupine.Model {
 }
 
 // step does one, and returns nil if it contradicts the line. Who enters must be the next by
-// rank: tokens are given in the order of arrival.
+// rank, since tokens are given in the order of arrival, and who looks the next by revision.
 func (q *queued) step(s *lineStep) *queued {
 	at := slices.Index(q.line, s.who)
-	ok := false
-	switch s.kind {
-	case enters:
-		if s.who != q.entered {
-			return nil
-		}
-		return &queued{q.entered + 1, append(slices.Clip(q.line), s.who)}
-	case leaves:
-		if at < 0 {
-			return nil
-		}
-		return &queued{q.entered, slices.Delete(slices.Clone(q.line), at, at+1)}
-	case holds, writes:
-		ok = at >= 0 && at < s.limit
-	case refuses:
-		ok = at < 0
-	case heads:
-		ok = at == 0
-	case standing:
-		ok = slices.Equal(q.line, s.line)
+	switch {
+	case q.looks < s.looks:
+	case s.kind == enters && s.who == q.entered:
+		return &queued{q.entered + 1, q.looks, append(slices.Clip(q.line), s.who), append(slices.Clip(q.proofs), 0)}
+	case s.kind == leaves && at >= 0 && q.proofs[at] == s.proofs:
+		return &queued{q.entered, q.looks, slices.Delete(slices.Clone(q.line), at, at+1), slices.Delete(slices.Clone(q.proofs), at, at+1)}
+	case s.kind == standing && s.looks == q.looks && slices.Equal(q.line, s.line):
+		return &queued{q.entered, q.looks + 1, q.line, q.proofs}
+	case (s.kind == holds || s.kind == writes) && at >= 0 && at < s.limit, s.kind == heads && at == 0:
+		proofs := slices.Clone(q.proofs)
+		proofs[at]++
+		return &queued{q.entered, q.looks, q.line, proofs}
+	case s.kind == refuses && at < 0:
+		return q
 	}
-	if !ok {
-		return nil
-	}
-	return q
+	return nil
 }
 
 func (p *procession) describe(s *lineStep) string {
@@ -264,7 +250,7 @@ func (p *procession) history(steps []*lineStep) []porcupine.Operation {
 			last = max(last, s.returned.seq)
 		}
 	}
-	sorted := slices.SortedStableFunc(slices.Values(steps), func(a, b *lineStep) int { return cmp.Compare(a.called.seq, b.called.seq) })
+	sorted := slices.SortedStableFunc(slices.Values(inTurn(steps)), func(a, b *lineStep) int { return cmp.Compare(a.called.seq, b.called.seq) })
 	var rows []int64 // the end of each
 	var history []porcupine.Operation
 	for _, s := range sorted {
@@ -280,8 +266,37 @@ func (p *procession) history(steps []*lineStep) []porcupine.Operation {
 	return history
 }
 
-// violation describes the shortest beginning of the record that has no explanation.
-func (p *procession) violation() *Violation {
+// inTurn returns the same steps with the numbers of looks and proofs that come before them.
+func inTurn(steps []*lineStep) (numbered []*lineStep) {
+	var looks []*lineStep
+	proofs := make(map[int]int)
+	for _, s := range steps {
+		step := *s
+		numbered = append(numbered, &step)
+		if s.kind == standing {
+			looks = append(looks, &step)
+		}
+		if s.proves() {
+			proofs[s.who]++
+		}
+	}
+	slices.SortFunc(looks, func(a, b *lineStep) int {
+		return cmp.Or(cmp.Compare(a.revision, b.revision), cmp.Compare(a.called.seq, b.called.seq))
+	})
+	for i, s := range looks {
+		s.looks = i
+	}
+	for _, s := range numbered {
+		s.proofs = proofs[s.who]
+		if s.kind != standing {
+			s.looks, _ = slices.BinarySearchFunc(looks, s.revision, func(l *lineStep, revision uint64) int { return cmp.Compare(l.revision, revision) })
+		}
+	}
+	return numbered
+}
+
+// violation describes the shortest beginning of the record for which no explanation was found.
+func (p *procession) violation(what string) *Violation {
 	var ends []moment
 	for _, s := range p.steps {
 		if s.returned != never {
@@ -292,7 +307,7 @@ func (p *procession) violation() *Violation {
 	low, high := 0, len(ends)-1
 	for low < high {
 		mid := (low + high) / 2
-		if verdict, _ := search(lineModel(p), p.history(p.until(ends[mid]))); verdict == porcupine.Illegal {
+		if verdict, _ := search(lineModel(p), p.history(p.until(ends[mid]))); verdict != porcupine.Ok {
 			high = mid
 		} else {
 			low = mid + 1
@@ -310,13 +325,14 @@ func (p *procession) violation() *Violation {
 			fmt.Fprintf(&b, "\n  %s", p.describe(s))
 		}
 	}
-	return &Violation{
-		Rule: "lines", Text: fmt.Sprintf("nothing explains, of %q, that\n  %s\nafter%s", p.name, culprit, &b),
-		picture: func(w io.Writer) error {
+	v := &Violation{Rule: "lines", Text: fmt.Sprintf("%s, of %q, that\n  %s\nafter%s", what, p.name, culprit, &b)}
+	if verdict, _ := search(lineModel(p), p.history(shortest)); verdict == porcupine.Illegal { // else the picture takes as long
+		v.picture = func(w io.Writer) error {
 			_, info := porcupine.CheckOperationsVerbose(lineModel(p), p.history(shortest), 0)
 			return porcupine.Visualize(lineModel(p), info, w)
-		},
+		}
 	}
+	return v
 }
 
 // until returns the steps as they were recorded at the moment end.

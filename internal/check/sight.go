@@ -17,7 +17,7 @@ type Standing struct {
 type Sight struct {
 	Who      string
 	Line     string
-	Revision uint64 // the store's at that moment; 0: not told
+	Revision uint64 // the store's at that moment
 	Places   []Standing
 
 	// called is never for what a watcher was told: that was true some time before.
@@ -32,11 +32,7 @@ func (s *Sight) String() string {
 	} else {
 		b.WriteString("[… ")
 	}
-	fmt.Fprintf(&b, "%.6f] %s saw %q", s.returned.at.Seconds(), s.Who, s.Line)
-	if s.Revision != 0 {
-		fmt.Fprintf(&b, "@%d", s.Revision)
-	}
-	b.WriteString(":")
+	fmt.Fprintf(&b, "%.6f] %s saw %q@%d:", s.returned.at.Seconds(), s.Who, s.Line, s.Revision)
 	for _, p := range s.Places {
 		fmt.Fprintf(&b, " %d(%s)", p.Token, p.Label)
 	}

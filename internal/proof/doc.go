@@ -13,7 +13,12 @@
 //
 //   - TestKilledPausedRestarted: under SIGKILL, SIGSTOP and restarts, by seed,
 //     histories of concurrent clients on all replicas are linearizable, watches miss
-//     nothing, and in the end all replicas hold what was acknowledged.
+//     nothing, and in the end all replicas hold what was acknowledged; of locks,
+//     semaphores and groups nobody holds beside others, and all are empty in the end.
+//   - TestHolderKilled: who waits behind a process that is killed, be it the leader's,
+//     holds after a small part of the time that the session would have lasted.
+//   - TestHolderStopped: a holder that is stopped is superseded when its time is up, and
+//     what it writes on condition of the lock as it wakes is refused.
 //   - TestAllKilledAtOnce: every acknowledged write outlives the simultaneous death
 //     of all processes, several times in a row.
 //   - TestLeaderKilled: and that of the leader; it tells how long writes stood still.

@@ -30,7 +30,7 @@ func killedPausedRestarted(t *testing.T, seed uint64) {
 	h := check.NewHistory()
 	var clients, watchers sync.WaitGroup
 	for _, name := range c.names {
-		watchers.Go(func() { c.watch(h, name, "k", "k-end") })
+		watchers.Go(func() { c.watch(h, name, "", "k-end") })
 	}
 	chance := rand.New(rand.NewPCG(seed, 0))
 	mix, keys := check.SingleKey(), 8
@@ -54,7 +54,7 @@ func killedPausedRestarted(t *testing.T, seed uint64) {
 	if r := h.Do(t.Context(), work.Clients, c.client("alpha"), check.Op{Kind: check.Set, Key: "k-end", Value: "end"}); r.Outcome != outcome.Done {
 		t.Fatal(r.Err)
 	}
-	held := c.held("k")
+	held := c.held("")
 	watchers.Wait()
 	report(t, h)
 	check.Verify(t, check.Origin{Seed: seed, Command: fmt.Sprintf("go test -race -run TestKilledPausedRestarted -artifacts ./internal/proof -proof.from %d -proof.seeds 1 -proof.for %v", seed, *length)}, h, held...)

@@ -92,7 +92,7 @@ func (l *holder) acquire(w wish, patience time.Duration) (*has, error) {
 // write writes on condition that the place is held.
 func (l *has) write(ctx context.Context) check.Result {
 	l.wrote++
-	op := check.Op{Kind: check.Set, Key: "k-guarded-" + l.line, Value: fmt.Sprintf("%s-%d", l.hold.Label(), l.wrote)}
+	op := check.Op{Kind: check.Set, Key: "guarded/" + l.line, Value: fmt.Sprintf("%s-%d", l.hold.Label(), l.wrote)}
 	call := l.h.Call(l.id, op)
 	l.hold.Guarded(call)
 	a, sent, err := l.p.ask(ctx, request{Guard: l.hold.Label(), Op: &op}, nil)
@@ -250,6 +250,18 @@ func (l *holder) inherits(w wish) func() (*has, time.Time) {
 	}
 }
 
+// pair returns a client on the replica of that name, and one on another.
+func (c *cluster) pair(h *check.History, name string) (on, other *holder) {
+	for i, n := range c.names {
+		if n == name {
+			on = c.holder(h, i)
+		} else {
+			other = c.holder(h, i)
+		}
+	}
+	return on, other
+}
+
 // TestHolderKilled kills the process of a holder, at times the cluster's leader: the next
 // in line holds after a small part of the time that the session would have lasted.
 func TestHolderKilled(t *testing.T) {
@@ -261,14 +273,7 @@ func TestHolderKilled(t *testing.T) {
 		if round%2 == 0 {
 			victim = c.others(leader)[0]
 		}
-		var from, to *holder
-		for i, name := range c.names {
-			if name == victim {
-				from = c.holder(h, i)
-			} else {
-				to = c.holder(h, i)
-			}
-		}
+		from, to := c.pair(h, victim)
 		w := []wish{lockWish, groupWish}[round/2%2]
 		former := from.takes(w)
 		next := to.inherits(w)
@@ -290,7 +295,7 @@ func TestHolderKilled(t *testing.T) {
 		c.revive()
 	}
 	c.vacant(h)
-	check.Verify(t, check.Origin{}, h, c.held("k")...)
+	check.Verify(t, check.Origin{}, h, c.held("guarded/")...)
 }
 
 // TestHolderStopped stops the process of a holder until another one holds: what it then
@@ -305,14 +310,7 @@ func TestHolderStopped(t *testing.T) {
 		if round == 0 {
 			victim = c.others(leader)[0]
 		}
-		var from, to *holder
-		for i, name := range c.names {
-			if name == victim {
-				from = c.holder(h, i)
-			} else {
-				to = c.holder(h, i)
-			}
-		}
+		from, to := c.pair(h, victim)
 		former := from.takes(lockWish)
 		if r := former.write(t.Context()); r.Outcome != outcome.Done {
 			t.Fatal(r)
@@ -344,5 +342,5 @@ func TestHolderStopped(t *testing.T) {
 		}
 	}
 	c.vacant(h)
-	check.Verify(t, check.Origin{}, h, c.held("k")...)
+	check.Verify(t, check.Origin{}, h, c.held("guarded/")...)
 }
