@@ -60,6 +60,7 @@ type life struct {
 	name    string
 	founder *founding.Founder
 	replica *consensus.Replica // nil before birth
+	moved   bool               // the node's address changed while there was none
 	err     error              // why there is no replica and will be none
 	quit    context.CancelFunc
 	done    chan struct{} // closed when its goroutine has ended
@@ -102,6 +103,8 @@ func (a *agreement) begin(dir string, self string, list *peers.Peers) error {
 	}
 	if now != nil {
 		a.node.log.Warn("this node was a cluster of its own, in memory; it forgets that state to be one of several")
+		a.relocate()                        // the node lives: what it held ends with its session
+		a.set(func() { now.replica = nil }) // calls wait for the next one
 		now.end()
 	}
 	next := &life{dir: dir, name: self, done: make(chan struct{})}
@@ -184,7 +187,7 @@ func (a *agreement) live(ctx context.Context, l *life) {
 		return
 	}
 	a.tell(id)
-	a.set(func() { l.replica = replica })
+	a.serve(l, replica)
 	a.hub.WakeAll()
 	select {
 	case <-ctx.Done():
@@ -194,6 +197,17 @@ func (a *agreement) live(ctx context.Context, l *life) {
 	if err := replica.Close(); err != nil {
 		a.node.log.Error("the log was not closed properly", "error", err)
 	}
+}
+
+// serve puts a life's replica into service. Others may have met it at the old address, if
+// the node moved meanwhile: what they see there must not be about what it will hold.
+func (a *agreement) serve(l *life, replica *consensus.Replica) {
+	a.set(func() {
+		l.replica = replica
+		if l.moved {
+			replica.Relocate()
+		}
+	})
 }
 
 // tell logs what the node was born into.
@@ -413,8 +427,14 @@ func (a *agreement) met(id link.Identity) {
 // relocate gives up what the others would take for lost as soon as the control port is
 // closed (S12).
 func (a *agreement) relocate() {
-	if replica := a.born(); replica != nil {
-		replica.Relocate()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch l := a.life; {
+	case l == nil:
+	case l.replica == nil:
+		l.moved = true
+	default:
+		l.replica.Relocate()
 	}
 }
 

@@ -69,8 +69,9 @@ func (n *Node) apply(ctx context.Context, list *peers.Peers, path string) error 
 		return err
 	}
 	if path == "" && n.cfg.Peers == nil {
-		list.Peers[0].ControlPort = n.now().self.ControlPort
+		list.Peers[0].ControlPort, list.Peers[0].Port = n.now().self.ControlPort, n.now().self.Port
 	}
+	n.messages.follow(list)
 	if diff := n.list.set(list, time.Now()); !diff.Empty() && !first {
 		n.log.Info("the list of peers changed", "path", path, "diff", diff.String())
 	}
@@ -111,17 +112,25 @@ func (n *Node) comply(ctx context.Context, list *peers.Peers, path string) error
 	if err := n.makeDir(self.Name, len(list.Peers)); err != nil {
 		return err
 	}
+	way, err := n.messages.prepare(next)
+	if err != nil {
+		return err
+	}
 	if old != nil && old.same(next) {
 		n.settle(&run{place: next, link: old.link, id: old.id})
 		n.gossip.SetContacts(others)
-		return nil
+		return way.enter()
 	}
 	n.warnOfAddress(list, next)
 	if old == nil {
 		n.gossip.SetContacts(others)
 		return n.rise(ctx, next, n.cfg.newIncarnation())
 	}
-	return n.move(old, next, others)
+	if err := n.move(old, next, others); err != nil {
+		way.abandon()
+		return err
+	}
+	return way.enter()
 }
 
 // identify finds this node in list. Once it was found in one, its name stays.
@@ -215,11 +224,15 @@ func (n *Node) makeDir(name string, peers int) error {
 	return nil
 }
 
-// rise opens the control port at p and begins to gossip there.
+// rise opens the control port at p, and the first time the message port, and begins to
+// gossip there.
 func (n *Node) rise(ctx context.Context, p place, id membership.Incarnation) error {
 	l, err := n.listen(ctx, p, id)
 	if err != nil {
 		return err
+	}
+	if err := n.messages.begin(p, id); err != nil {
+		return errors.Join(err, l.Close())
 	}
 	return n.gossipAt(ctx, &run{place: p, link: l, id: id})
 }
@@ -268,6 +281,9 @@ func (n *Node) gossipAt(ctx context.Context, r *run) error {
 func (n *Node) settle(r *run) {
 	if r.self.Control() == 0 { // alone, on a port that the system chose
 		r.self.ControlPort = r.link.Addr().Port()
+	}
+	if r.self.Port == 0 {
+		r.self.Port = n.messages.port()
 	}
 	n.agreed.bind(r.link)
 	n.mu.Lock()

@@ -61,6 +61,9 @@ type Config struct {
 	// membership.MaxTags bytes of them; names must not begin with "_".
 	Tags map[string]string
 
+	// Messages says how this node exchanges messages with others.
+	Messages Messages
+
 	// Logger receives what happens. Nil discards it.
 	Logger *slog.Logger
 	// Network is the real one if nil. Tests have others.
@@ -96,6 +99,9 @@ type Config struct {
 // formula. The zero value suits one data centre.
 type Timing = membership.Timing
 
+// maxClientName is the most bytes of a name in Messages.Clients.
+const maxClientName = 255
+
 // NewKey returns a fresh cluster key in the form that Config.Key takes and key
 // files hold: one line of 54 characters.
 func NewKey() string { return secret.NewKey().Text() }
@@ -127,6 +133,11 @@ func (c Config) ready() (Config, error) {
 	if c.SessionTTL != 0 && (c.SessionTTL < MinSessionTTL || c.SessionTTL > MaxSessionTTL) {
 		errs = append(errs, fmt.Errorf("field SessionTTL: %v is not between %v and %v", c.SessionTTL, MinSessionTTL, MaxSessionTTL))
 	}
+	for _, name := range c.Messages.Clients {
+		if name == "" || len(name) > maxClientName {
+			errs = append(errs, fmt.Errorf("field Messages.Clients: the name %.40q has not 1 to %d bytes", name, maxClientName))
+		}
+	}
 	if c.Key != "" {
 		if _, err := secret.Parse(c.Key); err != nil {
 			errs = append(errs, fmt.Errorf("field Key: %w", err))
@@ -136,6 +147,8 @@ func (c Config) ready() (Config, error) {
 		return c, fmt.Errorf("kith: config: %w", errors.Join(errs...))
 	}
 	c.Tags = maps.Clone(c.Tags)
+	c.Messages.Clients = slices.Clone(c.Messages.Clients)
+	c.Messages.Handlers, c.Messages.Callers = slices.Clone(c.Messages.Handlers), slices.Clone(c.Messages.Callers)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -53,6 +53,18 @@
 // [NotDone], [Done] or [Unknown]. Without a majority calls end with their
 // contexts ([ErrNoQuorum]), so give them one that ends.
 //
+// # Messages
+//
+// Nodes ask each other, tell all, and stream: [Node.Request] to a subject that another
+// handles with [Node.Handle], [Node.Publish] and [Node.Subscribe], [Node.OpenStream]. The
+// message port is open as soon as the node is up, at the peer's port; handlers may come and go.
+// A request runs at most once; its error says whether it ran ([OutcomeOf]). [Node.Peer] is a
+// handle that outlives the peer's restarts and moves. Package transport says what exactly
+// all that promises. Messages carry no agreement: what must not be lost belongs in keys.
+//
+// They need libzmq when the program is built. Without it a node does everything else, and
+// message calls fail with [ErrNoMessages].
+//
 // # The key
 //
 // Nodes that listen beyond loopback need a cluster key, the same on all: run

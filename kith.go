@@ -24,13 +24,14 @@ import (
 // [Start]. Methods are safe for concurrent use and none of them blocks unless
 // it takes a context.
 type Node struct {
-	cfg    Config
-	log    *slog.Logger
-	gossip *membership.Gossip
-	list   *roster
-	agreed *agreement
-	kv     *kv.Store
-	places *queue.Places // in locks and groups
+	cfg      Config
+	log      *slog.Logger
+	gossip   *membership.Gossip
+	list     *roster
+	agreed   *agreement
+	kv       *kv.Store
+	places   *queue.Places // in locks and groups
+	messages *messages
 
 	ctx    context.Context // ends with the node; the cause tells why
 	cancel context.CancelCauseFunc
@@ -93,6 +94,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	n.work, n.quit = context.WithCancel(n.ctx)
 	n.agreed = newAgreement(n)
 	n.kv = kv.New(coordinates{n.agreed})
+	n.messages = &messages{cfg: n.cfg, log: n.log}
 	if err := n.start(ctx); err != nil {
 		n.end(err)
 		return nil, err
@@ -227,10 +229,11 @@ func (n *Node) end(cause error) error {
 	n.closeOnce.Do(func() {
 		n.quit()
 		<-n.turn // and never given back: no list takes effect any more
+		n.closeErr = n.messages.close()
 		n.wg.Wait()
 		n.gossip.Close()
 		if run := n.now(); run != nil {
-			n.closeErr = run.link.Close() // last: to the others a closed port is a dead process (S12)
+			n.closeErr = errors.Join(n.closeErr, run.link.Close()) // last: to the others a closed port is a dead process (S12)
 		}
 		if n.lock != nil {
 			n.closeErr = errors.Join(n.closeErr, n.lock.Close())

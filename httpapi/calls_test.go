@@ -25,6 +25,9 @@ func speaking(t *testing.T) (alpha, bravo *kith.Node, c *Client, url string) {
 	if _, err := alpha.Request(t.Context(), "alpha", transport.SubjectPing, nil); errors.Is(err, kith.ErrNoMessages) {
 		t.Skipf("NOT TESTED: %v", err)
 	}
+	if err := errors.Join(alpha.Peer("bravo").Await(t.Context()), bravo.Peer("alpha").Await(t.Context())); err != nil {
+		t.Fatal(err)
+	}
 	srv := httptest.NewServer(New(alpha, Options{}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(srv.CloseClientConnections)

@@ -20,6 +20,7 @@ import (
 	"github.com/kith-go/kith/kithtest/memnet"
 	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
+	"github.com/kith-go/kith/transport/inproc"
 )
 
 // Options change how a cluster is made. The zero value is useful.
@@ -53,6 +54,7 @@ type Cluster struct {
 	key      string
 	dir      string
 	network  *memnet.Network // nil on loopback
+	messages *inproc.Network // of virtual nodes
 	patience time.Duration
 	poll     time.Duration
 
@@ -108,7 +110,7 @@ func Virtual(t *testing.T, n int, opts Options, fn func(t *testing.T, c *Cluster
 		network := memnet.New(opts.Seed)
 		t.Cleanup(func() { network.Close() }) // before newCluster's: nodes close first
 		c := newCluster(t, opts)
-		c.dir, c.network = dir, network
+		c.dir, c.network, c.messages = dir, network, newMessageNetwork(opts)
 		c.network.SetDefault(opts.Conditions)
 		c.patience, c.poll = 10*time.Minute, 20*time.Millisecond
 		for i, name := range Names(n) {
@@ -184,7 +186,7 @@ func (c *Cluster) config(name string) kith.Config {
 		Logger: c.opts.Logger.With("node", name),
 	}
 	if c.network != nil {
-		cfg.Network = machine{c.network.Host(c.Addr(name)), c.Disk(name).Mount(), c.opts.Drift[name], func() time.Time { return c.wall(name) }}
+		cfg.Network = machine{c.network.Host(c.Addr(name)), c.messages, c.Disk(name).Mount(), c.opts.Drift[name], func() time.Time { return c.wall(name) }}
 	}
 	if c.opts.Configure != nil {
 		c.opts.Configure(name, &cfg)
@@ -195,9 +197,10 @@ func (c *Cluster) config(name string) kith.Config {
 // machine is what a virtual node runs on: a host of the network, a disk, and a clock.
 type machine struct {
 	*memnet.Host
-	files disk.FS
-	drift float64
-	wall  func() time.Time
+	messages *inproc.Network
+	files    disk.FS
+	drift    float64
+	wall     func() time.Time
 }
 
 // Files returns the disk; package kith looks for it.
@@ -320,7 +323,8 @@ func (c *Cluster) SetPeers(list *peers.Peers) {
 // Key returns the cluster's key, for nodes that the test starts by itself.
 func (c *Cluster) Key() string { return c.key }
 
-// Network returns the network of a virtual cluster, for its faults.
+// Network returns the network of a virtual cluster, for its faults. Messages go another
+// way, which only the faults of Cluster itself concern.
 func (c *Cluster) Network() *memnet.Network {
 	c.t.Helper()
 	if c.network == nil {

@@ -27,6 +27,9 @@
 //		})
 //	}
 //
+// Messages between virtual nodes take a way of their own in memory, which the faults of
+// [Cluster] (Kill, Pause, Cut and so on) concern, and those of package memnet do not.
+//
 // The test waits on conditions, never for a time: the Await methods return as
 // soon as theirs holds, and fail the test with a table of who sees what when
 // it does not within [Options.Patience]. Nodes log to the test's output, which

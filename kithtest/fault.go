@@ -18,7 +18,8 @@ func (c *Cluster) Kill(name string) {
 	node := c.take(name)
 	if c.network != nil {
 		c.network.Host(c.Addr(name)).Kill() // before it could say a last word
-		c.Disk(name).Kill()                 // or write one
+		c.messages.Kill(name)
+		c.Disk(name).Kill() // or write one
 	}
 	node.Close()
 }
@@ -38,6 +39,7 @@ func (c *Cluster) PowerOff(name string) {
 	c.t.Helper()
 	node := c.take(name)
 	c.Network().Host(c.Addr(name)).PowerOff()
+	c.messages.PowerOff(name)
 	c.mu.Lock()
 	c.crashes++
 	chance := rand.New(rand.NewPCG(c.opts.Seed, c.crashes))
@@ -51,19 +53,22 @@ func (c *Cluster) PowerOff(name string) {
 func (c *Cluster) Pause(name string) {
 	c.t.Helper()
 	c.Network().Host(c.Addr(name)).Pause()
+	c.messages.Stop(name)
 }
 
 // Resume ends a Pause.
 func (c *Cluster) Resume(name string) {
 	c.t.Helper()
 	c.Network().Host(c.Addr(name)).Resume()
+	c.messages.Continue(name)
 }
 
 // Cut drops everything from one node to another, one way; with CutBoth both
-// ways. Needs a virtual cluster.
+// ways. Of messages, which need answers, nothing passes then either way. Needs a virtual cluster.
 func (c *Cluster) Cut(from, to string) {
 	c.t.Helper()
 	c.Network().Cut(c.Addr(from), c.Addr(to))
+	c.messages.Cut(from, to)
 }
 
 // CutBoth drops everything between two nodes. Needs a virtual cluster.
@@ -93,12 +98,14 @@ func (c *Cluster) Partition(groups ...[]string) {
 		}
 	}
 	c.Network().Partition(append(split, rest)...)
+	c.messages.Partition(groups...)
 }
 
 // Heal ends all cuts and partitions. Needs a virtual cluster.
 func (c *Cluster) Heal() {
 	c.t.Helper()
 	c.Network().Heal()
+	c.messages.Heal()
 }
 
 // SetWallClock sets the wall clock of the node called name ahead of the others', or

@@ -74,6 +74,8 @@ taken its name for example, the agent says why and fails.`,
 	f.StringVar(&o.httpTokenFile, "http-token-file", "", "`file` with the token that HTTP clients must send; needed beyond the loopback")
 	f.StringVar(&o.logLevel, "log-level", "info", "`level` to log: debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the log: text or json")
+	f.BoolVar(&o.config.Messages.Off, "no-messages", false, "carry no messages: the message port is another program's")
+	f.StringSliceVar(&o.config.Messages.Clients, "message-client", nil, "let the programs with these `names`, which are no peers, connect to the message port; kith keygen curve NAME prints their keys")
 	jsonFlag(f, &o.asJSON)
 	return exits(cmd, exitFailed, exitInvalid, exitInterrupted)
 }

@@ -33,7 +33,7 @@ type step struct {
 }
 
 // acts is the programme; what kith learns later gets an act of its own.
-var acts = []act{membershipAct, agreementAct, locksAct}
+var acts = []act{membershipAct, agreementAct, messagesAct, locksAct}
 
 // stepTimeout bounds a step: more than gossip needs on a loaded machine, and more than a
 // session and several elections take.
@@ -67,9 +67,10 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: `Starts three agents on the loopback, kills one without warning, starts it again,
 and adds a fourth to the peers file; after each step it waits until every node has
 noticed and says how long that took. Then it writes a key on one and reads it on
-another, and kills the leader while keys are written: none is lost. At last three
-replicas of a program stand in line to lead: the first is killed and the next takes
-over within milliseconds; that one is stopped for longer than its session lasts, the
+another, and kills the leader while keys are written: none is lost. The agents ask each
+other, one is killed, and the request that waits for it is answered when it is back. At
+last three replicas of a program stand in line to lead: the first is killed and the next
+takes over within milliseconds; that one is stopped for longer than its session lasts, the
 third takes over, and what the stopped one writes when it goes on is refused. It asks
 nothing, takes some twenty seconds and leaves nothing behind: no file, no process.`,
 		Example: `  kith demo

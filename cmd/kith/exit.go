@@ -13,6 +13,7 @@ import (
 	"github.com/kith-go/kith/httpapi"
 	"github.com/kith-go/kith/kv"
 	"github.com/kith-go/kith/peers"
+	"github.com/kith-go/kith/transport"
 )
 
 // Exit codes, the same for every command. exitCodes documents them, child.go has those
@@ -31,6 +32,7 @@ const (
 	exitNoMajority  = 10
 	exitHeld        = 11
 	exitLost        = 12
+	exitPeerDown    = 13
 	exitTimeout     = 124 // as timeout(1) has it
 	exitInterrupted = 130
 )
@@ -48,11 +50,12 @@ var exitCodes = []struct {
 	{exitInvalid, "invalid list", "The list of peers has faults."},
 	{exitDiffers, "differs", "The two lists differ."},
 	{exitConflict, "conflict", "The key was not as the condition wants it; nothing was done."},
-	{exitAbsent, "absent", "There is no such key, or nobody at that place."},
+	{exitAbsent, "absent", "There is no such key, peer or handler, or nobody at that place."},
 	{exitUnknown, "unknown", "It is not known whether the change was made, or will be."},
 	{exitNoMajority, "no majority", "No majority of the voters answers; nothing was done."},
 	{exitHeld, "held", "Others hold the lock."},
 	{exitLost, "lost", "The lock or the session was lost; what ran under it was ended."},
+	{exitPeerDown, "peer down", "The peer cannot be reached; nothing was done."},
 	{exitTimeout, "time is up", "What was waited for did not happen in the time given."},
 	{exitCannotRun, "cannot run", "The command was found and cannot be run."},
 	{exitNotFound, "not found", "There is no such command to run."},
@@ -106,6 +109,12 @@ func codeOf(err error) int {
 		return exitLost
 	case errors.Is(err, httpapi.ErrLost):
 		return exitAbsent
+	case errors.Is(err, transport.ErrNoPeer), errors.Is(err, transport.ErrNoHandler):
+		return exitAbsent
+	case errors.Is(err, transport.ErrUnreachable):
+		return exitPeerDown
+	case errors.Is(err, transport.ErrTimedOut):
+		return exitTimeout
 	case errors.Is(err, kith.ErrNoQuorum):
 		return exitNoMajority
 	case errors.Is(err, context.DeadlineExceeded):

@@ -101,13 +101,15 @@ func (a *app) rootCommand() *cobra.Command {
 
 A program imports the library and needs none of these commands; they edit and
 check the peers file, run a node as a process of its own, show how a cluster
-fares, read and write its keys, and run other programs on as many replicas as wanted.`,
+fares, read and write its keys, ask its peers, and run other programs on as many
+replicas as wanted.`,
 		Example: `  kith demo                  see it work, on this machine, in some seconds
   kith peers add alpha --ip 10.0.0.1 --port 6000
   kith agent                 run a node
   kith nodes                 who is there, who is missing
   kith set motd "good morning" && kith get motd
-  kith lock backup ./backup.sh`,
+  kith lock backup ./backup.sh
+  kith call bravo sum "1 2 3"`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,
@@ -132,6 +134,7 @@ fares, read and write its keys, and run other programs on as many replicas as wa
 		&cobra.Group{ID: groupNode, Title: "Nodes:"},
 		&cobra.Group{ID: groupKeys, Title: "Keys, the same for all nodes:"},
 		&cobra.Group{ID: groupOrder, Title: "Locks, and groups in strict order:"},
+		&cobra.Group{ID: groupMessages, Title: "Messages between peers:"},
 	)
 	root.SetUsageTemplate(usageTemplate)
 	root.AddCommand(
@@ -141,6 +144,7 @@ fares, read and write its keys, and run other programs on as many replicas as wa
 		a.watchCommand(), a.fireCommand(), a.txnCommand(), a.syncCommand(),
 		a.lockCommand(), a.runCommand(), a.joinCommand(),
 		a.ownersCommand(), a.membersCommand(), a.explainCommand(), a.breakCommand(),
+		a.callCommand(), a.publishCommand(), a.subscribeCommand(), a.pingCommand(), a.infoCommand(),
 		a.versionCommand(),
 		exitCodesTopic(), flagsTopic(), environmentTopic(),
 	)
@@ -162,10 +166,11 @@ fares, read and write its keys, and run other programs on as many replicas as wa
 
 // Groups of commands in the help of kith.
 const (
-	groupFile  = "file"
-	groupNode  = "node"
-	groupKeys  = "keys"
-	groupOrder = "order"
+	groupFile     = "file"
+	groupNode     = "node"
+	groupKeys     = "keys"
+	groupOrder    = "order"
+	groupMessages = "messages"
 )
 
 // usageTemplate is cobra's, with one line of usage, and with the exit codes.
