@@ -25,6 +25,10 @@ type CallOptions struct {
 	FailFast bool
 	// OneWay expects no reply: success is that a live connection took the message.
 	OneWay bool
+	// Timeout is how long the agent waits for the peer and its reply. 0: a little less
+	// than ctx allows, so that it is the agent that says what is wrong; whoever wants to
+	// be sure of that gives ctx some seconds more than Timeout.
+	Timeout time.Duration
 }
 
 // Reply is what a peer's handler answered.
@@ -53,6 +57,9 @@ func (c *Client) Call(ctx context.Context, peer, subject string, body []byte, o 
 	}
 	if o.OneWay {
 		query.Set("one-way", "true")
+	}
+	if o.Timeout > 0 {
+		query.Set("timeout", strconv.FormatInt(max(1, o.Timeout.Milliseconds()), 10))
 	}
 	path := "/call/" + url.PathEscape(peer) + "/" + url.PathEscape(subject)
 	resp, err := c.send(ctx, op, subject, path, query, body, o.Header)
@@ -115,7 +122,7 @@ func (c *Client) send(ctx context.Context, op, name, path string, query url.Valu
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
 		left = max(time.Millisecond, left-min(left/10, 100*time.Millisecond)) // so that it is the agent that says what is wrong
-		if strings.HasPrefix(path, "/call/") {
+		if strings.HasPrefix(path, "/call/") && !query.Has("timeout") {
 			query.Set("timeout", strconv.FormatInt(left.Milliseconds(), 10))
 		}
 		r.patient = left > agreementTimeout

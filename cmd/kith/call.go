@@ -83,6 +83,10 @@ type answer struct {
 	RoundTripMS httpapi.Millis   `json:"round_trip_ms"`
 }
 
+// agentPatience is how much longer than asked for an agent is waited for: it is the agent
+// that says what is wrong when the time is up, and it may be busy.
+const agentPatience = 5 * time.Second
+
 func (a *app) callCommand() *cobra.Command {
 	var af agentFlags
 	var o httpapi.CallOptions
@@ -113,10 +117,10 @@ Every peer answers kith.ping (what it was asked with) and kith.info (see "kith i
 				return err
 			}
 			if timeout > 0 {
-				// The agent is to say that the time is up, so it must have the time to.
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, time.Duration(timeout)+100*time.Millisecond)
+				ctx, cancel = context.WithTimeout(ctx, time.Duration(timeout)+agentPatience)
 				defer cancel()
+				o.Timeout = time.Duration(timeout)
 			}
 			return a.ask(af, func(c *httpapi.Client) error {
 				reply, err := c.Call(ctx, args[0], args[1], body, o)

@@ -159,9 +159,10 @@ func askTheReturned(ctx context.Context, s *stage) (string, error) {
 	answered := make(chan answer, 1)
 	asking, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
+	alpha := s.agents["alpha"].api
 	go func() {
-		took, err := s.ping(asking, "alpha", "bravo", httpapi.CallOptions{})
-		answered <- answer{took, err}
+		reply, err := alpha.Call(asking, "bravo", transport.SubjectPing, nil, httpapi.CallOptions{})
+		answered <- answer{reply.RoundTrip, err}
 	}()
 	began := time.Now()
 	if err := s.start(ctx, "bravo"); err != nil {

@@ -126,10 +126,10 @@ func (p *pinger) round(ctx context.Context, round int) []trip {
 	var asking sync.WaitGroup
 	for i, t := range p.trips {
 		asking.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, p.timeout)
+			ctx, cancel := context.WithTimeout(ctx, p.timeout+agentPatience)
 			defer cancel()
 			went[i] = trip{Peer: t.peer, Round: round}
-			reply, err := p.c.Call(ctx, t.peer, transport.SubjectPing, nil, httpapi.CallOptions{})
+			reply, err := p.c.Call(ctx, t.peer, transport.SubjectPing, nil, httpapi.CallOptions{Timeout: p.timeout})
 			if err != nil {
 				went[i].Error, went[i].err = errorWords(err), err
 				return
