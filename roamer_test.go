@@ -19,6 +19,7 @@ import (
 // (S12).
 func TestClientInAStorm(t *testing.T) {
 	const ttl = 3 * time.Second
+	renewed, opened := 0, 0 // one storm alone may leave a client in peace
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			kithtest.Virtual(t, 5, kithtest.Options{Seed: seed, Conditions: near}, func(t *testing.T, c *kithtest.Cluster) {
@@ -33,12 +34,13 @@ func TestClientInAStorm(t *testing.T) {
 				w.rage(ctx)
 				wg.Wait()
 				calm(t, c, names)
-				if client.renewed < 20 || client.opened < 2 {
-					t.Errorf("%d renewals in %d sessions: nothing was tested", client.renewed, client.opened)
-				}
+				renewed, opened = renewed+client.renewed, opened+client.opened
 				t.Logf("%d renewals in %d sessions", client.renewed, client.opened)
 			})
 		})
+	}
+	if renewed < 80 || opened < 8 {
+		t.Errorf("%d renewals in %d sessions: nothing was tested", renewed, opened)
 	}
 }
 
