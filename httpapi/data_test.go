@@ -304,15 +304,16 @@ func TestBodies(t *testing.T) {
 		hangUp bool // and say no more
 		code   string
 	}{
-		"too large":         {in: head + "Content-Length: 1048577\r\n\r\n", code: "413"},
-		"a large txn":       {in: "POST /txn HTTP/1.1\r\nHost: localhost\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n", MaxTxnBody+1), code: "413"},
-		"huge":              {in: head + "Content-Length: 9223372036854775807\r\n\r\n", code: "413"},
-		"too large, chunks": {in: head + "Transfer-Encoding: chunked\r\n\r\n100001\r\n" + strings.Repeat("x", 0x100001) + "\r\n0\r\n\r\n", code: "413"},
-		"cut off":           {in: head + "Content-Length: 10\r\n\r\nhello", hangUp: true, code: "400"},
-		"cut off in chunks": {in: head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", hangUp: true, code: "400"},
-		"bad chunks":        {in: head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", code: "400"},
-		"slow":              {in: head + "Content-Length: 10\r\n\r\nhello", code: "408"},
-		"slow chunks":       {in: head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", code: "408"},
+		"too large for a lock": {in: "POST /locks/k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1048577\r\n\r\n", code: "413"},
+		"too large":            {in: head + "Content-Length: 1048577\r\n\r\n", code: "413"},
+		"a large txn":          {in: "POST /txn HTTP/1.1\r\nHost: localhost\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n", MaxTxnBody+1), code: "413"},
+		"huge":                 {in: head + "Content-Length: 9223372036854775807\r\n\r\n", code: "413"},
+		"too large, chunks":    {in: head + "Transfer-Encoding: chunked\r\n\r\n100001\r\n" + strings.Repeat("x", 0x100001) + "\r\n0\r\n\r\n", code: "413"},
+		"cut off":              {in: head + "Content-Length: 10\r\n\r\nhello", hangUp: true, code: "400"},
+		"cut off in chunks":    {in: head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", hangUp: true, code: "400"},
+		"bad chunks":           {in: head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", code: "400"},
+		"slow":                 {in: head + "Content-Length: 10\r\n\r\nhello", code: "408"},
+		"slow chunks":          {in: head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", code: "408"},
 	} {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
