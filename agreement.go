@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,10 +16,7 @@ import (
 	"github.com/kith-go/kith/internal/founding"
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/outcome"
-	"github.com/kith-go/kith/internal/queue"
-	"github.com/kith-go/kith/internal/state"
 	"github.com/kith-go/kith/internal/state/statepb"
-	"github.com/kith-go/kith/membership"
 	"github.com/kith-go/kith/peers"
 )
 
@@ -362,108 +358,6 @@ func (a *agreement) waiting(l *life) string {
 	return fmt.Sprintf("this node is %s; %s", s.Phase, strings.Join(words, "; "))
 }
 
-// askFounder carries a question about founding to a node of the list.
-func (n *Node) askFounder(ctx context.Context, name string, question []byte) ([]byte, error) {
-	addr, err := n.controlAddr(name)
-	if err != nil {
-		return nil, err
-	}
-	answer, _, err := n.now().link.Ask(ctx, link.Call{Name: name, Addr: addr}, question)
-	return answer, err
-}
-
-// dialMember connects to another member, at an address or wherever it is now.
-func (n *Node) dialMember(ctx context.Context, to *statepb.Member, at string, purpose link.Purpose) (net.Conn, link.Identity, error) {
-	if at == "" {
-		addr, err := n.controlAddr(to.GetName())
-		if err != nil {
-			return nil, link.Identity{}, err
-		}
-		at = addr
-	}
-	return n.now().link.Dial(ctx, link.Call{Name: to.GetName(), Addr: at, Purpose: purpose, RaftID: to.GetRaftId()})
-}
-
-// controlAddr finds a node: by the list in force, else by gossip.
-func (n *Node) controlAddr(name string) (string, error) {
-	if p, err := n.list.get().Get(name); err == nil {
-		return p.ControlEndpoint(), nil
-	}
-	if m, ok := (membership.View{Members: n.gossip.Members()}).Find(name); ok && m.Addr.IsValid() {
-		return m.Addr.String(), nil
-	}
-	return "", fmt.Errorf("kith: %s is not in the list of peers, and gossip does not know it", name)
-}
-
-// agreementStream serves a connection that another node opened for agreement.
-func (n *Node) agreementStream(conn net.Conn, hello link.Hello) {
-	l := n.agreed.now()
-	switch {
-	case l == nil || l.founder == nil:
-		conn.Close()
-	case hello.Purpose == link.Found:
-		err := link.Answer(n.work, conn, func(ctx context.Context, question []byte) []byte {
-			return l.founder.Answer(ctx, hello.Name, question)
-		})
-		if err != nil && n.work.Err() == nil {
-			n.log.Debug("a question about founding", "from", hello.Name, "error", err)
-		}
-	default:
-		if replica := n.agreed.born(); replica != nil {
-			replica.Serve(conn, hello)
-			return
-		}
-		conn.Close()
-	}
-}
-
-// met tells the founder which cluster another node belongs to.
-func (a *agreement) met(id link.Identity) {
-	if l := a.now(); l != nil && l.founder != nil && id.ClusterID != "" {
-		l.founder.Met(id.Name, id.ClusterID)
-	}
-}
-
-// relocate gives up what the others would take for lost as soon as the control port is
-// closed (S12).
-func (a *agreement) relocate() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch l := a.life; {
-	case l == nil:
-	case l.replica == nil:
-		l.moved = true
-	default:
-		l.replica.Relocate()
-	}
-}
-
-// born returns the replica, nil if there is none.
-func (a *agreement) born() *consensus.Replica {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.life == nil {
-		return nil
-	}
-	return a.life.replica
-}
-
-// accompany tells agreement what gossip sees: a member that is back is dialled at
-// once.
-func (n *Node) accompany() {
-	for view := range n.gossip.Watch(n.work) {
-		replica := n.agreed.born()
-		if n.work.Err() != nil || replica == nil {
-			continue
-		}
-		for _, c := range view.Changes {
-			if c.Member.Status == membership.StatusAlive && !c.Member.Local {
-				replica.Nudge(c.Member.Name)
-			}
-		}
-	}
-}
-
 // lockDir makes sure that nobody else uses dir.
 func (n *Node) lockDir(dir string) (io.Closer, error) {
 	lock, err := n.cfg.files().Lock(filepath.Join(dir, "lock"))
@@ -475,72 +369,3 @@ func (n *Node) lockDir(dir string) (io.Closer, error) {
 	}
 	return lock, nil
 }
-
-// coordinates lets package kv and its like reach agreement: each call waits for the
-// node's birth first.
-type coordinates struct{ *agreement }
-
-func (c coordinates) Propose(ctx context.Context, cmd *statepb.Command) (*statepb.Result, error) {
-	r, err := c.replica(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return r.Propose(ctx, cmd)
-}
-
-func (c coordinates) Barrier(ctx context.Context) error {
-	r, err := c.replica(ctx)
-	if err != nil {
-		return err
-	}
-	return r.Barrier(ctx)
-}
-
-func (c coordinates) View(fn func(*state.Machine)) error {
-	if c.node.ctx.Err() != nil {
-		return &outcome.Error{Op: "agreement", Err: c.node.cause()}
-	}
-	if r := c.born(); r != nil {
-		r.View(fn)
-		return nil
-	}
-	err := errors.New("kith: no state yet")
-	l := c.now()
-	if l != nil {
-		c.mu.Lock()
-		err = cmp.Or(l.err, err)
-		c.mu.Unlock()
-	}
-	return &outcome.Error{Op: "agreement", Err: err, Hint: c.waiting(l)}
-}
-
-func (c coordinates) Subscribe(prefix string) (<-chan uint64, func()) {
-	return c.hub.Subscribe(prefix)
-}
-
-func (c coordinates) Session(ctx context.Context) (uint64, error) {
-	r, err := c.replica(ctx)
-	if err != nil {
-		return 0, err
-	}
-	s, err := r.Session(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return s.ID, nil
-}
-
-// Hold is Session for those who must know when it ends.
-func (c coordinates) Hold(ctx context.Context) (queue.Session, error) {
-	r, err := c.replica(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s, err := r.Session(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-func (c coordinates) Context() context.Context { return c.ctx }

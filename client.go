@@ -193,7 +193,8 @@ func (s *clientSeat) Hold(ctx context.Context) (queue.Session, error) {
 	defer s.mu.Unlock()
 	if s.held == nil || s.held.Session != session {
 		held, cancel := context.WithCancelCause(session.Context())
-		context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
+		stop := context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
+		context.AfterFunc(held, func() { stop() }) // a client may outlive many sessions
 		s.held = &heldSession{session, held}
 	}
 	return s.held, nil

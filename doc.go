@@ -32,9 +32,11 @@
 // says what exactly it promises.
 //
 // What everyone accepts is decided by a majority through a replicated log: keys,
-// [Node.KV], and events, [Node.Event]. What was acknowledged is on the disks of a
-// majority, the same for all nodes, and survives their crashes. Package kv says what
-// exactly it promises.
+// [Node.KV], events, [Node.Event], locks, [Node.Lock], and ordered groups with leaders,
+// [Node.Group]. What was acknowledged is on the disks of a majority, the same for all
+// nodes, and survives their crashes. Packages kv, lock and group say what exactly they
+// promise. A lock or a place among the leaders comes with a context that ends before
+// anybody else can have it, and a token that refuses those who are late all the same.
 //
 // # Agreement
 //

@@ -217,6 +217,11 @@ func (h *Handler) setKey(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) deleteKey(w http.ResponseWriter, r *http.Request) {
+	h.change(w, r, h.node.KV().Delete)
+}
+
+// change does what needs no body and may depend on a revision.
+func (h *Handler) change(w http.ResponseWriter, r *http.Request, do func(context.Context, string, ...kv.Condition) (kv.Revision, error)) {
 	q := readQuery(r, "rev", "if-rev", "timeout")
 	var conditions []kv.Condition
 	if condition, given := q.condition(); given {
@@ -229,7 +234,7 @@ func (h *Handler) deleteKey(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	revision, err := h.node.KV().Delete(ctx, keyOf(r), conditions...)
+	revision, err := do(ctx, keyOf(r), conditions...)
 	h.done(w, r, revision, err)
 }
 

@@ -120,20 +120,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 
 // fire fires an event.
 func (h *Handler) fire(w http.ResponseWriter, r *http.Request) {
-	q := readQuery(r, "rev", "if-rev", "timeout")
-	var conditions []kv.Condition
-	if condition, given := q.condition(); given {
-		conditions = append(conditions, condition)
-	}
-	timeout := q.timeout()
-	if q.err != nil {
-		h.fail(w, r, notDone(q.err))
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
-	defer cancel()
-	revision, err := h.node.KV().Fire(ctx, keyOf(r), conditions...)
-	h.done(w, r, revision, err)
+	h.change(w, r, h.node.KV().Fire)
 }
 
 // keyNews is what the watcher of a stream of changes has to tell.
