@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kith-go/kith/group"
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/state"
 	"github.com/kith-go/kith/internal/state/statepb"
@@ -190,7 +191,7 @@ func (f *follower) judge(v group.View, first bool) {
 }
 
 func TestModelOfSeats(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(rt *rapid.T) { // hides Deadline, which has no meaning in a bubble
 			m := &seatModel{world: newWorld(t, 3), rt: rt}
 			defer m.close()
@@ -349,7 +350,7 @@ func (s *storm) oneOfRunning() *run {
 }
 
 func TestStormOfLeaders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(rt *rapid.T) { // hides Deadline, which has no meaning in a bubble
 			leaders := rapid.IntRange(1, 3).Draw(rt, "leaders")
 			seed := rapid.Uint64().Draw(rt, "seed")

@@ -3,9 +3,9 @@ package group_test
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 
 	"github.com/kith-go/kith/group"
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/leak"
 	"github.com/kith-go/kith/internal/queue"
 	"github.com/kith-go/kith/internal/replicatest"
@@ -49,7 +49,7 @@ func (w *world) close() {
 // inWorld runs a test in virtual time.
 func inWorld(t *testing.T, nodes int, f func(t *testing.T, w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, nodes)
 		defer w.close()
 		f(t, w)

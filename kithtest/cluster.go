@@ -11,10 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/kith-go/kith"
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/disk"
 	"github.com/kith-go/kith/internal/disk/memdisk"
 	"github.com/kith-go/kith/kithtest/memnet"
@@ -106,7 +106,7 @@ func Start(t testing.TB, n int, opts Options) *Cluster {
 func Virtual(t *testing.T, n int, opts Options, fn func(t *testing.T, c *Cluster)) {
 	t.Helper()
 	dir := t.TempDir() // made and removed outside, where time is real
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memnet.New(opts.Seed)
 		t.Cleanup(func() { network.Close() }) // before newCluster's: nodes close first
 		c := newCluster(t, opts)

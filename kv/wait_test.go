@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state/statepb"
@@ -85,7 +86,7 @@ func TestWaitChange(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s, n := newStore(t)
 				if test.before != nil {
 					test.before(s, n)
@@ -133,7 +134,7 @@ func TestNothingIsOverlooked(t *testing.T) {
 	}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s, n := newStore(t)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -157,7 +158,7 @@ func TestNothingIsOverlooked(t *testing.T) {
 // TestWaitChangeIsNeverTooSeldom: a change that the state has forgotten again, before the
 // waiter could look, wakes him.
 func TestWaitChangeIsNeverTooSeldom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := replicatest.New(&statepb.Limits{HistoryEvents: 2}).Join()
 		s := kv.New(n)
 		writer := kv.New(n.Cluster().Join())
@@ -180,7 +181,7 @@ func TestWaitChangeIsNeverTooSeldom(t *testing.T) {
 // joins, where revisions are lower. Whoever waits or watches must not wait for the
 // revisions of old.
 func TestJoiningAnotherCluster(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		s, n := newStore(t)
@@ -217,7 +218,7 @@ func TestJoiningAnotherCluster(t *testing.T) {
 // TestRevisionsOfTheOldClusterAreForgotten, also one that the reader was yet to be woken
 // for when the node moved.
 func TestRevisionsOfTheOldClusterAreForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		s, n := newStore(t)
@@ -247,7 +248,7 @@ func TestRevisionsOfTheOldClusterAreForgotten(t *testing.T) {
 }
 
 func TestWaitsEndWithTheNode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s, n := newStore(t)
 		change := start(func() (kv.Revision, error) { return s.WaitChange(t.Context(), "a", 0) })
 		event := start(func() (kv.Revision, error) { return s.Event("a").Wait(t.Context(), 0) })
@@ -262,7 +263,7 @@ func TestWaitsEndWithTheNode(t *testing.T) {
 }
 
 func TestEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s, _ := newStore(t)
 		ctx := t.Context()
 		e := s.Event("reload")

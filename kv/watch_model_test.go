@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state/statepb"
 	"github.com/kith-go/kith/kv"
@@ -191,7 +192,7 @@ func drawScenario(t *rapid.T) scenario {
 
 // run plays the scenario and returns what is wrong.
 func (s scenario) run(t *testing.T) (r *reader, err error) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		c := replicatest.New(&statepb.Limits{HistoryEvents: s.history})

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state/statepb"
@@ -98,7 +99,7 @@ func TestWatchValuesAndTimesAreTheReaders(t *testing.T) {
 // TestWatchOfAQuietKeyLosesNothing: however much the cluster has forgotten of other keys
 // meanwhile, even before the reader looks.
 func TestWatchOfAQuietKeyLosesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := kv.New(replicatest.New(&statepb.Limits{HistoryEvents: 10}).Join())
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -206,7 +207,7 @@ func TestWatchCopiesLittleAtOnce(t *testing.T) {
 
 // TestWatchWaitsForTheFuture (S16).
 func TestWatchWaitsForTheFuture(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s, _ := newStore(t)
 		var told []string
 		ctx, cancel := context.WithCancel(t.Context())
@@ -246,7 +247,7 @@ func TestWatchEnds(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s, n := newStore(t)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/queue"
 	"github.com/kith-go/kith/internal/state/statepb"
@@ -62,7 +63,7 @@ func TestNoGhosts(t *testing.T) {
 	for _, m := range moments {
 		for _, free := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, free %v", m.name, free), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					c, n := nodes(t, 3)
 					var holder *lock.Held
 					if !free {
@@ -101,7 +102,7 @@ func TestNoGhosts(t *testing.T) {
 func TestEnteringFails(t *testing.T) {
 	for _, before := range []bool{true, false} {
 		for _, cancellable := range []bool{true, false} {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				c, n := nodes(t, 2)
 				fail := func(_ context.Context, cmd *statepb.Command) error {
 					if isEnter(cmd) {
@@ -154,7 +155,7 @@ func TestCancelledInTheMomentOfTheGrant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, gaveUp := 0, 0
 			for round := range 100 {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					c, n := nodes(t, 3)
 					holder := must(n[round%2].lock("a").Acquire(t.Context())) // on the same node, or another
 					ctx, cancel := context.WithCancelCause(t.Context())
@@ -199,7 +200,7 @@ func TestCancelledInTheMomentOfTheGrant(t *testing.T) {
 // TestSessionEndsWhileEntering: an old session is replaced; one that ends in line takes
 // the place along.
 func TestSessionEndsWhileEntering(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, n := nodes(t, 2)
 		must(0, must(n[0].lock("a").Acquire(t.Context())).Release(t.Context()))
 		old := n[0].SessionID()
@@ -231,7 +232,7 @@ func TestSessionEndsWhileEntering(t *testing.T) {
 
 // TestCloseWhileWaiting: all that wait, hold and release end with the node.
 func TestCloseWhileWaiting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, n := nodes(t, 2)
 		holder := must(n[0].lock("a").Acquire(t.Context()))
 		n[1].BeforePropose = func(ctx context.Context, cmd *statepb.Command) error {
@@ -268,7 +269,7 @@ func TestCloseWhileWaiting(t *testing.T) {
 // TestLateErrorTellsWhatIsWrong: who runs out of time because there is no majority is
 // told that, and who because others hold the lock, that.
 func TestLateErrorTellsWhatIsWrong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, n := nodes(t, 2)
 		holder := must(n[0].lock("a").Acquire(t.Context()))
 		try := func(name string) *outcome.Error {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/replicatest"
 	"github.com/kith-go/kith/internal/state/statepb"
@@ -49,7 +50,7 @@ func TestLoss(t *testing.T) {
 		}, outcome.ErrClosed, outcome.ErrClosed, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				c, n := nodes(t, 2)
 				ctx := context.WithValue(t.Context(), key{}, "kept")
 				held := must(n[0].lock("a").Acquire(ctx))
@@ -103,7 +104,7 @@ type key struct{}
 
 // TestUnreleasedLossLeavesNothing: who does not call Release after a loss leaks nothing.
 func TestUnreleasedLossLeavesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, n := nodes(t, 1)
 		must(n[0].lock("a").Acquire(t.Context()))
 		c.End(n[0].SessionID())
@@ -154,7 +155,7 @@ func TestReleaseIsHonest(t *testing.T) {
 		}, errInjected, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				c, n := nodes(t, 2)
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
@@ -201,7 +202,7 @@ func (n *node) live() context.Context {
 
 // TestReleaseWaitsNoLongerThanItsContext: a second Release, too.
 func TestReleaseWaitsNoLongerThanItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, n := nodes(t, 1)
 		held := must(n[0].lock("a").Acquire(t.Context()))
 		n[0].BeforePropose = func(context.Context, *statepb.Command) error { return errInjected }
@@ -215,7 +216,7 @@ func TestReleaseWaitsNoLongerThanItsContext(t *testing.T) {
 }
 
 func TestBreak(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, n := nodes(t, 3)
 		ctx := t.Context()
 		held := must(n[0].lock("a").Acquire(ctx))
@@ -251,7 +252,7 @@ func TestBreak(t *testing.T) {
 // TestAs: a name that was chosen stands for one place in a session, from whichever node
 // it is asked for.
 func TestAs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, n := nodes(t, 1)
 		ctx := t.Context()
 		l := n[0].lock("a", lock.As("client"))

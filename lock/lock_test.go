@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/leak"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/queue"
@@ -161,7 +162,7 @@ func eventually(t *testing.T, done func() bool) {
 }
 
 func TestOrderIsThatOfArrival(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, n := nodes(t, 3)
 		var order []string
 		first := must(n[0].lock("a").Acquire(t.Context()))
@@ -191,7 +192,7 @@ func TestOrderIsThatOfArrival(t *testing.T) {
 }
 
 func TestSemaphore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, n := nodes(t, 2)
 		ctx := t.Context()
 		limit := lock.Limit(3)
@@ -325,7 +326,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, n := nodes(t, 2)
 		ctx := t.Context()
 		held := must(n[0].lock("a").Acquire(ctx, lock.Data([]byte("cleaning"))))

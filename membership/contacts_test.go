@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/serf/serf"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/leak"
 )
 
@@ -137,7 +138,7 @@ func TestTimingFaults(t *testing.T) {
 }
 
 func TestEngineLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		lines := newEngineLog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelWarn})))
 		l := log.New(lines, "", 0)
@@ -269,7 +270,7 @@ type nowhere struct{ Transport }
 func (nowhere) Addr() netip.AddrPort { return netip.MustParseAddrPort("10.0.0.1:1") }
 
 func TestLaggingListener(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		talk := newTalk(slog.New(slog.DiscardHandler))
 		g := &Gossip{talk: talk}
 		busy, ended := make(chan struct{}), make(chan error)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/kith-go/kith/internal/bubble"
 )
 
 func member(name string, status Status, inc Incarnation) Member {
@@ -189,7 +191,7 @@ func TestReaderThatNeverReads(t *testing.T) {
 }
 
 func TestWatchEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBoard()
 		b.update([]Member{member("a", StatusAlive, 1)}, time.Now())
 		ctx, cancel := context.WithCancel(t.Context())

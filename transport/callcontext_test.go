@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/kith-go/kith/internal/bubble"
 )
 
 func newCall(left time.Duration) *call {
@@ -34,7 +35,7 @@ func TestCallContext(t *testing.T) {
 		}},
 	} {
 		t.Run(d.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				c := newCall(time.Second)
 				ctx, stop := d.make(c)
 				defer stop()
@@ -50,7 +51,7 @@ func TestCallContext(t *testing.T) {
 					t.Errorf("after %v: %v", took, ctx.Err())
 				}
 			})
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				c := newCall(0)
 				ctx, stop := d.make(c)
 				defer stop()
@@ -70,7 +71,7 @@ func TestCallContext(t *testing.T) {
 
 // TestCallContextDetails: what only some look at.
 func TestCallContextDetails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCall(time.Second)
 		time.Sleep(2 * time.Second)
 		if !errors.Is(c.Err(), context.DeadlineExceeded) {

@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"sync"
 	"testing"
-	"testing/synctest"
+
+	"github.com/kith-go/kith/internal/bubble"
 )
 
 // fakeEngine lets a test be the engine.
@@ -123,5 +124,5 @@ func rawHead(k kind, id uint64, value uint32, subject string) []byte {
 
 // inBubble runs a test with a lab in virtual time.
 func inBubble(t *testing.T, c Config, f func(*testing.T, *lab)) {
-	synctest.Test(t, func(t *testing.T) { f(t, newLab(t, c)) })
+	bubble.Test(t, func(t *testing.T) { f(t, newLab(t, c)) })
 }

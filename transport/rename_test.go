@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/transport"
 	"github.com/kith-go/kith/transport/inproc"
 )
@@ -14,7 +15,7 @@ import (
 // TestRename: a node that has another name answers to that one, with the handlers and
 // subscriptions it has; what it waited for from itself fails, and nobody goes by the old name.
 func TestRename(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m, err := transport.New(transport.Config{Name: "solo", Engine: inproc.New(inproc.Options{}).Engine("here")})
 		if err != nil {
 			t.Fatal(err)

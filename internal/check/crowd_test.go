@@ -7,15 +7,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/kith-go/kith/internal/bubble"
 )
 
 // crowd runs a workload in virtual time on a store with the bug, with watchers, and
 // returns what was recorded and what the store holds in the end.
 func crowd(t *testing.T, w Workload, b bug, lost float64) (r Record, held []Entry) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h, s := NewHistory(), newStore(w.Seed, b)
 		var late, watchers sync.WaitGroup
 		done := make(chan struct{})

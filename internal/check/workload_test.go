@@ -4,9 +4,9 @@ import (
 	"context"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/outcome"
 )
 
@@ -74,7 +74,7 @@ func (stuck) Do(ctx context.Context, _ Op) Result {
 
 func TestWorkloadEnds(t *testing.T) {
 	t.Run("with its operations, each within its time", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h, start := NewHistory(), time.Now()
 			Workload{Clients: 2, Ops: 3, Timeout: time.Second}.Run(t.Context(), h, func(int) Client { return stuck{} })
 			if took := time.Since(start); took != 3*time.Second {
@@ -86,7 +86,7 @@ func TestWorkloadEnds(t *testing.T) {
 		})
 	})
 	t.Run("with the context", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			h, s := NewHistory(), newStore(0, noBug)

@@ -16,6 +16,7 @@ import (
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/disk/memdisk"
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/outcome"
@@ -27,7 +28,7 @@ import (
 // Reads that come during a round begin their own round when that one ends,
 // not a tick later.
 func TestReadsThatCameDuringARound(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := begin(t, memdisk.New())
 		inLoop(t, r, func() { r.step(message(pb.MsgHeartbeat, 2, 1)) })
 		one, two := make(chan error, 1), make(chan error, 1)
@@ -69,7 +70,7 @@ func alone(t *testing.T, d *memdisk.Disk, clock func() time.Duration, ttl time.D
 // A session is over for its holder as soon as the boot-time clock says so,
 // also when the machine slept and Go's timers did not run (S11).
 func TestSessionAfterSuspend(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var slept atomic.Int64
 		origin := time.Now()
 		clock := func() time.Duration { return time.Since(origin) + time.Duration(slept.Load()) }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/disk/memdisk"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/state"
@@ -28,7 +28,7 @@ func has(r *Replica, id uint64) (there bool) {
 // A client's session lives by its renewals, ends when they stop, no sooner than its time
 // is up, and the next one is another.
 func TestClientSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const ttl = 2 * time.Second
 		r := single(t)
 		s, err := r.ClientSession(t.Context(), "client", ttl)
@@ -76,7 +76,7 @@ func TestClientSession(t *testing.T) {
 // Ending a session ends its context here first, and again changes nothing. A handle that
 // was given up although the cluster did not hear of it is no obstacle.
 func TestEndClientSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := single(t)
 		s, err := r.ClientSession(t.Context(), "client", time.Minute)
 		if err != nil {
@@ -109,7 +109,7 @@ func TestEndClientSession(t *testing.T) {
 
 // What the cluster does not take has an error that says so.
 func TestClientSessionRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := single(t)
 		for client, ttl := range map[string]time.Duration{"": time.Minute, "short": time.Millisecond, "negative": -time.Second, "odd\xff": time.Minute} {
 			if s, err := r.ClientSession(t.Context(), client, ttl); err == nil || outcome.Of(err) != outcome.NotDone {
@@ -172,7 +172,7 @@ func TestRenewalAnswers(t *testing.T) {
 // A node that is about to go opens no other session: whoever has lost a place would take
 // another, which nobody gives up.
 func TestEndSessionIsTheLast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := single(t)
 		s, err := r.Session(t.Context())
 		if err != nil {

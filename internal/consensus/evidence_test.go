@@ -15,6 +15,7 @@ import (
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/disk/memdisk"
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/state/statepb"
@@ -220,7 +221,7 @@ func TestEvidence(t *testing.T) {
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				c := preside(t)
 				id := c.session(of)
 				tc.story(c)
@@ -237,7 +238,7 @@ func TestEvidence(t *testing.T) {
 // While a dead node's session is there its death is looked into each second, and no
 // longer; in between nothing is dialled.
 func TestProbesEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := preside(t)
 		id := c.session(7)
 		c.lose(7)
@@ -263,7 +264,7 @@ func TestProbesEnd(t *testing.T) {
 // A leader that was deposed before a majority confirmed it acknowledges nothing, not
 // even when it leads again (S11). Nor does one that is about to end the session.
 func TestRenewalsInFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := preside(t)
 		id := c.session(7)
 		deadline := func() (at time.Duration) {
@@ -315,7 +316,7 @@ func TestRenewalsInFlight(t *testing.T) {
 
 // Releasing in the moment of expiry is one end, whoever comes first, and no error.
 func TestReleaseRacesExpiry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := single(t)
 		const ttl = time.Second
 		for early := -3 * tickEvery; early <= 3*tickEvery; early += tickEvery / 5 {
@@ -337,7 +338,7 @@ func TestReleaseRacesExpiry(t *testing.T) {
 // Who moves has no session until it is registered anew, loses no call, and what it opens
 // then is another's in the eyes of those who saw the old place.
 func TestRelocate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := single(t)
 		first, err := r.Session(t.Context())
 		if err != nil {

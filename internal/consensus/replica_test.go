@@ -6,11 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/disk/memdisk"
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/outcome"
@@ -94,7 +94,7 @@ func TestOneVotePerTerm(t *testing.T) {
 
 // An answer that comes late, to a round that was asked again since, is no answer
 // to the reads that came in the meantime (S10).
-func TestLateAnswerToALostRound(t *testing.T) { synctest.Test(t, lateAnswer) }
+func TestLateAnswerToALostRound(t *testing.T) { bubble.Test(t, lateAnswer) }
 
 func lateAnswer(t *testing.T) {
 	r := begin(t, memdisk.New())

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/disk/memdisk"
 )
 
@@ -127,7 +128,7 @@ func TestAnswers(t *testing.T) {
 
 // TestAnswerWaitsNoLongerThanItsContext: while a save hangs, others are told so.
 func TestAnswerWaitsNoLongerThanItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		rec := recordOf(nil, phonetic[:4]...)
 		f, d := founderWith(t, Identity{})
 		release := make(chan struct{})

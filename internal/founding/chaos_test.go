@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/disk/memdisk"
 )
 
@@ -17,7 +17,7 @@ func TestFounding(t *testing.T) {
 	for n := 1; n <= 5; n++ {
 		for seed := range seeds(16) {
 			t.Run(fmt.Sprintf("%d/%d", n, seed), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					w := newWorld(t, seed, peersOf(phonetic[:n]...))
 					defer w.end()
 					w.chaos(10*time.Second, 0)
@@ -36,7 +36,7 @@ func TestFoundingWithWipes(t *testing.T) {
 	for _, n := range []int{3, 5} {
 		for seed := range seeds(50) {
 			t.Run(fmt.Sprintf("%d/%d", n, seed), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					w := newWorld(t, seed, peersOf(phonetic[:n]...))
 					defer w.end()
 					w.chaos(10*time.Second, (n-1)/2)
@@ -57,7 +57,7 @@ func TestOverrides(t *testing.T) {
 		for seed := range seeds(36) {
 			wipes := int(seed) % 3
 			t.Run(fmt.Sprintf("%d/%d", n, seed), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					w := newWorld(t, seed, peersOf(phonetic[:n]...))
 					defer w.end()
 					w.several, w.overrides = wipes > 0, true
@@ -82,7 +82,7 @@ func TestChangingLists(t *testing.T) {
 	}
 	for seed := range seeds(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t, seed, peersOf(phonetic[:5]...))
 				defer w.end()
 				w.lists = lists

@@ -13,13 +13,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/disk/memdisk"
 )
 
 // scenario runs f in virtual time, in a world of the named nodes, none of which runs.
 func scenario(t *testing.T, f func(t *testing.T, w *world), names ...string) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, peersOf(names...))
 		defer w.end()
 		f(t, w)
@@ -418,7 +419,7 @@ func TestDiskFails(t *testing.T) {
 
 // TestRunEndsWithItsContext, wherever it is.
 func TestRunEndsWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cause := errors.New("enough")
 		for _, after := range []time.Duration{0, 100 * time.Millisecond, 3 * time.Second} {
 			f, err := New(Config{
@@ -446,7 +447,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 
 // TestAskedOfSomebodyElse: an answer counts for the node that was asked.
 func TestAskedOfSomebodyElse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		other, _ := founderWith(t, Identity{})
 		f, err := New(Config{
 			Name: "alpha", Peers: peersOf(phonetic[:4]...), Store: InDirectory(freshDisk().Mount(), stateDir),
@@ -490,7 +491,7 @@ func TestMintingLooksAgain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var f *Founder
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/secret"
 	"github.com/kith-go/kith/kithtest/memnet"
@@ -186,7 +187,7 @@ func TestPipe(t *testing.T) {
 // nothing listens yet.
 func piped(t *testing.T, edit func(*link.PipeConfig), f func(n *memnet.Network, p *link.Pipe, e *events)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		defer n.Close()
 		e := newEvents()

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/secret"
 	"github.com/kith-go/kith/kithtest/memnet"
@@ -33,7 +34,7 @@ func listen(t *testing.T, n *memnet.Network, addr netip.Addr, name string, key s
 // TestSilentStrangers: connections that say nothing, from many addresses, occupy
 // the hall for a second at most; then everybody is served again.
 func TestSilentStrangers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		defer n.Close()
 		key := secret.NewKey()
@@ -75,7 +76,7 @@ func TestSilentStrangers(t *testing.T) {
 // TestOneHostFillsNothing: the connections of one address leave room for others,
 // and those that came too many are closed at once.
 func TestOneHostFillsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		defer n.Close()
 		alpha, bravo := listen(t, n, alphaAddr, "alpha", secret.Key{}), listen(t, n, bravoAddr, "bravo", secret.Key{})
@@ -126,7 +127,7 @@ func TestOneHostFillsNothing(t *testing.T) {
 
 // TestDialIntoSilence: a cut path ends a dial after five seconds, with a reason.
 func TestDialIntoSilence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		defer n.Close()
 		alpha, bravo := listen(t, n, alphaAddr, "alpha", secret.Key{}), listen(t, n, bravoAddr, "bravo", secret.Key{})
@@ -152,7 +153,7 @@ func TestDialIntoSilence(t *testing.T) {
 
 // TestAcceptedStreamsHaveNoDeadline: the handshake's must not outlive it.
 func TestAcceptedStreamsHaveNoDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		defer n.Close()
 		key := secret.NewKey()

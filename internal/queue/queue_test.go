@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/leak"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/queue"
@@ -120,7 +121,7 @@ func TestCrowd(t *testing.T) {
 // TestSomebodyBehindLeaves: those who leave the middle are missed although nobody looks
 // there as a rule.
 func TestSomebodyBehindLeaves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := replicatest.New(nil)
 		n, p := start(t, c)
 		ctx := t.Context()
@@ -171,7 +172,7 @@ func TestSomebodyBehindLeaves(t *testing.T) {
 
 // TestAmongTheFirst: several waits for one place, each for its own number.
 func TestAmongTheFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := replicatest.New(nil)
 		_, p := start(t, c)
 		ctx := t.Context()
@@ -209,7 +210,7 @@ func TestAmongTheFirst(t *testing.T) {
 
 // TestChosenNames: one place for a name, until it is settled.
 func TestChosenNames(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := replicatest.New(nil)
 		n, p := start(t, c)
 		ctx := t.Context()
@@ -276,7 +277,7 @@ func TestUnexpectedAnswer(t *testing.T) {
 // A place that somebody else has given up for its holder is in nobody's way as soon as
 // the node has applied that, though the line has not told the holder yet.
 func TestNameIsFreeAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := replicatest.New(nil)
 		n, p := start(t, c)
 		first := must(p.Enter(t.Context(), "enter", groupRequest("g", "name")))

@@ -18,6 +18,7 @@ var layers = map[string][]string{
 	"peers":           {},
 	"kithtest/memnet": {},
 	"internal/leak":   {},
+	"internal/bubble": {},
 	"internal/secret": {},
 	"internal/rules":  {},
 	"internal/link":   {"internal/secret"},
@@ -46,7 +47,7 @@ var layers = map[string][]string{
 
 	"transport":               {"internal/outcome"},
 	"transport/inproc":        {"transport"},
-	"transport/transporttest": {"internal/outcome", "transport"},
+	"transport/transporttest": {"internal/bubble", "internal/outcome", "transport"},
 	"transport/zmq":           {"internal/secret", "transport"},
 
 	".": {
@@ -55,7 +56,7 @@ var layers = map[string][]string{
 		"kv", "lock", "membership", "peers", "transport", "transport/zmq",
 	},
 	"httpapi":         {".", "group", "internal/boottime", "internal/outcome", "kv", "lock", "membership", "peers", "transport"},
-	"kithtest":        {".", "internal/disk", "internal/disk/memdisk", "kithtest/memnet", "membership", "peers", "transport", "transport/inproc"},
+	"kithtest":        {".", "internal/bubble", "internal/disk", "internal/disk/memdisk", "kithtest/memnet", "membership", "peers", "transport", "transport/inproc"},
 	"internal/proof":  {},
 	"cmd/kith":        {".", "group", "httpapi", "internal/boottime", "internal/secret", "kv", "membership", "peers", "transport"},
 	"examples/config": {".", "kv"},
@@ -166,7 +167,7 @@ func TestLibraryLeavesTheProcessAlone(t *testing.T) {
 				t.Errorf("%s imports %s: that is the program's business", name, banned)
 			}
 		}
-		fortests := strings.HasPrefix(name, "kithtest") || name == "internal/leak" || name == "transport/transporttest"
+		fortests := strings.HasPrefix(name, "kithtest") || name == "internal/leak" || name == "internal/bubble" || name == "transport/transporttest"
 		if slices.Contains(p.Imports, "testing") && !fortests {
 			t.Errorf("%s imports testing outside of a test", name)
 		}

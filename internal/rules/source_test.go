@@ -16,6 +16,16 @@ const root = "../.."
 // sources parses every Go file of the module but tests and generated ones.
 func sources(t *testing.T, visit func(path string, fset *token.FileSet, file *ast.File)) {
 	t.Helper()
+	everything(t, func(path string, fset *token.FileSet, file *ast.File) {
+		if !strings.HasSuffix(path, "_test.go") {
+			visit(path, fset, file)
+		}
+	})
+}
+
+// everything parses every Go file of the module but generated ones.
+func everything(t *testing.T, visit func(path string, fset *token.FileSet, file *ast.File)) {
+	t.Helper()
 	fset := token.NewFileSet()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -28,7 +38,7 @@ func sources(t *testing.T, visit func(path string, fset *token.FileSet, file *as
 			}
 			return nil
 		}
-		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, ".pb.go") {
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, ".pb.go") {
 			return nil
 		}
 		file, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
@@ -138,6 +148,25 @@ func TestNoHiddenInputsOrExits(t *testing.T) {
 				}
 			case "os.Exit", "log.Fatal", "log.Fatalf", "log.Println", "log.Printf", "fmt.Println", "fmt.Printf":
 				t.Errorf("%s: %s.%s in the library", fset.Position(call.Pos()), pkg.Name, call.Sel.Name)
+			}
+			return true
+		})
+	})
+}
+
+// TestVirtualTimeSurvivesTheRaceDetector: all bubbles are made where its bug is worked around.
+func TestVirtualTimeSurvivesTheRaceDetector(t *testing.T) {
+	everything(t, func(path string, fset *token.FileSet, file *ast.File) {
+		if strings.HasPrefix(path, "internal/bubble/") {
+			return
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := call.X.(*ast.Ident); ok && pkg.Name == "synctest" && call.Sel.Name == "Test" {
+				t.Errorf("%s: synctest.Test; use bubble.Test, see internal/bubble", fset.Position(call.Pos()))
 			}
 			return true
 		})

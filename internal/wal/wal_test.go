@@ -10,8 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/disk"
 	"github.com/kith-go/kith/internal/disk/memdisk"
 )
@@ -249,7 +249,7 @@ func TestCompactMakesRoom(t *testing.T) {
 // TestTurns: calls from many goroutines take turns, in virtual time too, and Close
 // waits for what is being prepared.
 func TestTurns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := memdisk.New()
 		l, _, err := Open(d.Mount(), dir, Options{SegmentBytes: minSegment})
 		must(t, err)

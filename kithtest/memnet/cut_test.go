@@ -13,7 +13,7 @@ import (
 )
 
 func TestOneWayCut(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Delay: 10 * time.Millisecond})
 		near, far := r.connect()
 		a, b := r.listenPacket(r.alpha, "10.0.0.1:0"), r.listenPacket(r.bravo, "10.0.0.2:0")
@@ -54,7 +54,7 @@ func TestCutHoldsTheWriter(t *testing.T) {
 		{"of the way back", bravoAddr, alphaAddr, window},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(r *rig) {
+			virtually(t, func(r *rig) {
 				near, far := r.connect()
 				r.Cut(c.from, c.to)
 				done := make(chan error, 1)
@@ -142,7 +142,7 @@ func TestCuts(t *testing.T) {
 	} {
 		for _, order := range []string{"before the hosts", "after the hosts"} {
 			t.Run(test.name+" "+order, func(t *testing.T) {
-				bubble(t, func(r *rig) {
+				virtually(t, func(r *rig) {
 					if order == "before the hosts" {
 						test.do(r.Network)
 					}
@@ -161,7 +161,7 @@ func TestCuts(t *testing.T) {
 }
 
 func TestPartitionHoldsStreams(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		r.Partition([]netip.Addr{alphaAddr}, []netip.Addr{bravoAddr})
 		r.write(near, "there")

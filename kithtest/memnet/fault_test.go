@@ -11,7 +11,7 @@ import (
 )
 
 func TestKill(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Delay: 10 * time.Millisecond})
 		near, far := r.connect()
 		l := r.listen(r.bravo, ":7000")
@@ -67,7 +67,7 @@ func TestKill(t *testing.T) {
 }
 
 func TestKillEndsTheWaitOfAWriter(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, _ := r.connect()
 		time.AfterFunc(time.Second, r.bravo.Kill)
 		if _, err := near.Write(make([]byte, 2*window)); !errors.Is(err, syscall.ECONNRESET) {
@@ -78,7 +78,7 @@ func TestKillEndsTheWaitOfAWriter(t *testing.T) {
 
 // A reset that meets a cut arrives after it, as a keep-alive would have found out.
 func TestKillBehindACut(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		r.Isolate(bravoAddr)
 		r.write(far, "never sent")
@@ -92,7 +92,7 @@ func TestKillBehindACut(t *testing.T) {
 }
 
 func TestKillJustBeforeACut(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Delay: time.Second})
 		near, _ := r.connect()
 		r.bravo.Kill()
@@ -107,7 +107,7 @@ func TestKillJustBeforeACut(t *testing.T) {
 
 // The reset is lost with the machine, but not the knowledge that there is no such connection.
 func TestKillBehindACutThenPowerOff(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, _ := r.connect()
 		r.Isolate(bravoAddr)
 		r.bravo.Kill()
@@ -123,7 +123,7 @@ func TestKillBehindACutThenPowerOff(t *testing.T) {
 }
 
 func TestPowerOff(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		idle, _ := r.connect()
 		l := r.listen(r.bravo, ":7000")
@@ -176,7 +176,7 @@ func TestPowerOff(t *testing.T) {
 
 // The end of a stream is something to deliver, too.
 func TestPowerOnResetsAHalfClosedStream(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, _ := r.connect()
 		r.bravo.PowerOff()
 		near.(*conn).CloseWrite()
@@ -191,7 +191,7 @@ func TestPowerOnResetsAHalfClosedStream(t *testing.T) {
 // What a machine had sent before it lost power arrives, unless it is cut off; what it had not is
 // lost, even of connections its program had closed.
 func TestPowerOffLosesWhatWasNotSent(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Delay: time.Second})
 		near, far := r.connect()
 		other, closed := r.connect()
@@ -222,7 +222,7 @@ func TestPowerOffLosesWhatWasNotSent(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		other, closing := r.connect()
 		l := r.listen(r.bravo, ":7000")
@@ -297,7 +297,7 @@ func TestPause(t *testing.T) {
 }
 
 func TestPauseDuringDial(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Delay: time.Second})
 		r.listen(r.bravo, ":7000")
 		time.AfterFunc(1500*time.Millisecond, r.alpha.Pause) // the answer is on its way
@@ -310,7 +310,7 @@ func TestPauseDuringDial(t *testing.T) {
 }
 
 func TestKillEndsAPause(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		r.bravo.Pause()
 		time.AfterFunc(time.Second, r.bravo.Kill)
@@ -325,7 +325,7 @@ func TestKillEndsAPause(t *testing.T) {
 
 // The far end of a dial that was given up must not look alive.
 func TestPowerOffDuringDial(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Delay: time.Second})
 		l := r.listen(r.bravo, ":7000")
 		time.AfterFunc(500*time.Millisecond, r.alpha.PowerOff)

@@ -7,8 +7,9 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/kith-go/kith/internal/bubble"
 )
 
 const period = 5 * time.Second
@@ -23,7 +24,7 @@ func TestAnHourOfAHundredHosts(t *testing.T) {
 	}
 	began := time.Now()
 	var echoes atomic.Int64
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := New(1)
 		n.SetDefault(Conditions{Loss: 0.01, Delay: time.Millisecond, Jitter: 4 * time.Millisecond})
 		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 1, byte(i % hosts)}) }

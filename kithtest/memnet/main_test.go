@@ -6,9 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/internal/leak"
 )
 
@@ -35,10 +35,10 @@ type rig struct {
 	alpha, bravo *Host
 }
 
-// bubble runs a test in virtual time, so none of the package's tests waits for real.
-func bubble(t *testing.T, f func(r *rig)) {
+// virtually runs a test in virtual time, so none of the package's tests waits for real.
+func virtually(t *testing.T, f func(r *rig)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := New(1)
 		defer n.Close()
 		f(&rig{T: t, Network: n, alpha: n.Host(alphaAddr), bravo: n.Host(bravoAddr)})

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/kith-go/kith/internal/bubble"
 )
 
 // TestStreamModel: under any conditions, cuts and pauses, both directions of a stream deliver a
 // prefix of what was written, nothing at all across a cut, and everything once all is healed.
 func TestStreamModel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // hides Deadline, which has no meaning in a bubble
 			m := newStreamModel(t)
 			defer m.network.Close()

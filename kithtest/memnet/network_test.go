@@ -16,7 +16,7 @@ import (
 )
 
 func TestNetworkClose(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Delay: time.Hour})
 		l := r.listen(r.bravo, ":7000")
 		packets := r.listenPacket(r.bravo, ":7000")
@@ -95,7 +95,7 @@ func TestRealTime(t *testing.T) {
 }
 
 func TestTLSOverABadPath(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Loss: 0.05, Delay: 5 * time.Millisecond, Jitter: 10 * time.Millisecond})
 		near, far := r.connect()
 		cert, pool := certificate(t)

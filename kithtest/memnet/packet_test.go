@@ -11,8 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/kith-go/kith/internal/bubble"
 )
 
 // stringAddr is a foreign net.Addr.
@@ -22,7 +23,7 @@ func (stringAddr) Network() string  { return "udp" }
 func (a stringAddr) String() string { return string(a) }
 
 func TestPacketAddresses(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		wild := r.listenPacket(r.alpha, ":5000")
 		bound := r.listenPacket(r.alpha, "127.0.0.1:5001")
 		bravo := r.listenPacket(r.bravo, "10.0.0.2:5000")
@@ -69,7 +70,7 @@ func TestPacketAddresses(t *testing.T) {
 }
 
 func TestPacketSizes(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		a, b := r.listenPacket(r.alpha, "10.0.0.1:0"), r.listenPacket(r.bravo, "10.0.0.2:0")
 		r.send(a, "truncated", b)
 		r.send(a, "", b)
@@ -92,7 +93,7 @@ func TestPacketSizes(t *testing.T) {
 }
 
 func TestPacketQueueIsBounded(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		a, b := r.listenPacket(r.alpha, "10.0.0.1:0"), r.listenPacket(r.bravo, "10.0.0.2:0")
 		for i := range packetQueue + 10 {
 			r.send(a, fmt.Sprint(i), b)
@@ -108,7 +109,7 @@ func TestPacketQueueIsBounded(t *testing.T) {
 }
 
 func TestPacketDeadlinesAndClose(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		c := r.listenPacket(r.alpha, ":5000")
 		b := make([]byte, 1)
 		begin := time.Now()
@@ -139,7 +140,7 @@ func TestPacketDeadlinesAndClose(t *testing.T) {
 }
 
 func TestConditionsOutOfRange(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Loss: -1, Delay: -1, Jitter: -1, Duplicate: -1})
 		r.SetPath(bravoAddr, alphaAddr, Conditions{Loss: 2, Duplicate: 2})
 		a, b := r.listenPacket(r.alpha, "10.0.0.1:0"), r.listenPacket(r.bravo, "10.0.0.2:0")
@@ -153,7 +154,7 @@ func TestConditionsOutOfRange(t *testing.T) {
 
 // fates sends n numbered packets and returns in which order they arrived.
 func fates(t *testing.T, seed uint64, n int, c Conditions, disturb func(*Network)) (order []int, stats Stats) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := New(seed)
 		defer network.Close()
 		network.SetDefault(c)
@@ -205,7 +206,7 @@ func TestLossAndDuplicatesAreAsOftenAsAsked(t *testing.T) {
 }
 
 func TestDelayAndJitter(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		const n = 1000
 		r.SetPath(alphaAddr, bravoAddr, Conditions{Delay: 50 * time.Millisecond, Jitter: 20 * time.Millisecond})
 		a, b := r.listenPacket(r.alpha, "10.0.0.1:0"), r.listenPacket(r.bravo, "10.0.0.2:0")

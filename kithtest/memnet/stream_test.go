@@ -18,7 +18,7 @@ import (
 )
 
 func TestStreamCarriesBytesBothWays(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		r.write(near, "ping")
 		r.read(far, "ping")
@@ -37,7 +37,7 @@ func TestStreamCarriesBytesBothWays(t *testing.T) {
 func TestStreamCarriesMuch(t *testing.T) {
 	for _, conditions := range []Conditions{{}, {Delay: 5 * time.Millisecond}, {Delay: time.Millisecond, Jitter: 9 * time.Millisecond, Loss: 0.1}} {
 		t.Run(fmt.Sprint(conditions), func(t *testing.T) {
-			bubble(t, func(r *rig) {
+			virtually(t, func(r *rig) {
 				r.SetDefault(conditions)
 				near, far := r.connect()
 				want := make([]byte, 3<<20)
@@ -61,7 +61,7 @@ func TestStreamCarriesMuch(t *testing.T) {
 }
 
 func TestHalfClose(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		r.write(near, "last words")
 		if err := near.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
@@ -85,7 +85,7 @@ func TestHalfClose(t *testing.T) {
 func TestClose(t *testing.T) {
 	one := make([]byte, 1)
 	t.Run("what was written arrives", func(t *testing.T) {
-		bubble(t, func(r *rig) {
+		virtually(t, func(r *rig) {
 			r.SetDefault(Conditions{Delay: time.Second})
 			near, far := r.connect()
 			r.write(near, "last words")
@@ -96,7 +96,7 @@ func TestClose(t *testing.T) {
 		})
 	})
 	t.Run("twice", func(t *testing.T) {
-		bubble(t, func(r *rig) {
+		virtually(t, func(r *rig) {
 			near, _ := r.connect()
 			if err := near.Close(); err != nil {
 				r.Error(err)
@@ -115,7 +115,7 @@ func TestClose(t *testing.T) {
 		})
 	})
 	t.Run("with unread bytes resets", func(t *testing.T) {
-		bubble(t, func(r *rig) {
+		virtually(t, func(r *rig) {
 			near, far := r.connect()
 			r.write(far, "answer")
 			r.write(near, "unread")
@@ -130,7 +130,7 @@ func TestClose(t *testing.T) {
 		})
 	})
 	t.Run("then bytes arrive", func(t *testing.T) {
-		bubble(t, func(r *rig) {
+		virtually(t, func(r *rig) {
 			near, far := r.connect()
 			far.Close()
 			r.write(near, "late")
@@ -143,7 +143,7 @@ func TestClose(t *testing.T) {
 		})
 	})
 	t.Run("ends calls that wait", func(t *testing.T) {
-		bubble(t, func(r *rig) {
+		virtually(t, func(r *rig) {
 			near, _ := r.connect()
 			errs := make(chan error, 3)
 			go func() { errs <- second(near.Read(one)) }()
@@ -164,7 +164,7 @@ func TestClose(t *testing.T) {
 func second[A any](_ A, err error) error { return err }
 
 func TestBackPressure(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		near.SetWriteDeadline(time.Now().Add(time.Second))
 		n, err := near.Write(make([]byte, 2*window))
@@ -182,7 +182,7 @@ func TestBackPressure(t *testing.T) {
 }
 
 func TestWritesDoNotMix(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		const writers, size = 4, 3 * window
 		var wg sync.WaitGroup
@@ -213,7 +213,7 @@ func TestDeadlines(t *testing.T) {
 	}
 	for name, c := range calls {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(r *rig) {
+			virtually(t, func(r *rig) {
 				near, far := r.connect()
 				expire := func(when string) {
 					r.Helper()
@@ -252,7 +252,7 @@ func TestDeadlines(t *testing.T) {
 
 // A past deadline wins over bytes that are there, as in package net.
 func TestDeadlineBeforeData(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		near, far := r.connect()
 		r.write(far, "x")
 		near.SetReadDeadline(time.Now().Add(-time.Second))
@@ -266,7 +266,7 @@ func TestDeadlineBeforeData(t *testing.T) {
 
 // Everything at once, for the race detector.
 func TestRacyUse(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.SetDefault(Conditions{Jitter: time.Millisecond, Loss: 0.05})
 		near, far := r.connect()
 		var wg sync.WaitGroup
@@ -300,7 +300,7 @@ func TestRacyUse(t *testing.T) {
 }
 
 func TestListen(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.AddName("alpha", alphaAddr)
 		taken := r.listen(r.alpha, "10.0.0.1:7000")
 		loopback := r.listen(r.alpha, "127.0.0.1:7000")
@@ -338,7 +338,7 @@ func TestListen(t *testing.T) {
 }
 
 func TestListenerClose(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		l := r.listen(r.bravo, ":7000")
 		queued, err := r.dial(r.alpha, "10.0.0.2:7000")
 		if err != nil {
@@ -368,7 +368,7 @@ func TestListenerClose(t *testing.T) {
 }
 
 func TestDial(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.listen(r.bravo, "10.0.0.2:7000")
 		r.listen(r.bravo, "127.0.0.1:7001")
 		r.listen(r.alpha, "127.0.0.1:7002")
@@ -414,7 +414,7 @@ func TestDial(t *testing.T) {
 }
 
 func TestDialTakesARoundTrip(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.listen(r.bravo, ":7000")
 		r.SetPath(alphaAddr, bravoAddr, Conditions{Delay: 20 * time.Millisecond})
 		r.SetPath(bravoAddr, alphaAddr, Conditions{Delay: 30 * time.Millisecond})
@@ -429,7 +429,7 @@ func TestDialTakesARoundTrip(t *testing.T) {
 }
 
 func TestDialHonoursItsContext(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		l := r.listen(r.bravo, ":7000")
 		r.AddName("several", alphaAddr, bravoAddr)
 		for _, cut := range []func(){
@@ -463,7 +463,7 @@ func TestDialHonoursItsContext(t *testing.T) {
 
 // A name's second address gets its share of the time though the first never answers.
 func TestDialSharesItsTime(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.Host(delta).PowerOff()
 		r.listen(r.bravo, ":7000")
 		r.AddName("several", delta, bravoAddr)
@@ -475,7 +475,7 @@ func TestDialSharesItsTime(t *testing.T) {
 }
 
 func TestDialSurvivesACut(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		r.listen(r.bravo, ":7000")
 		r.Cut(bravoAddr, alphaAddr)
 		time.AfterFunc(10*time.Second, r.Heal)
@@ -487,7 +487,7 @@ func TestDialSurvivesACut(t *testing.T) {
 }
 
 func TestBacklog(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		l := r.listen(r.bravo, ":7000")
 		for range backlog {
 			if _, err := r.dial(r.alpha, "10.0.0.2:7000"); err != nil {
@@ -503,7 +503,7 @@ func TestBacklog(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
-	bubble(t, func(r *rig) {
+	virtually(t, func(r *rig) {
 		v6 := netip.MustParseAddr("fd00::1")
 		r.AddName("bravo", bravoAddr)
 		r.AddName("Both", bravoAddr, v6)

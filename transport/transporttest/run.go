@@ -8,9 +8,9 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/kith-go/kith/internal/bubble"
 	"github.com/kith-go/kith/transport"
 )
 
@@ -78,7 +78,7 @@ func (s Suite) run(t *testing.T, f func(*cluster)) {
 		f(&cluster{T: t, world: s.World(t), nodes: map[string]*node{}})
 	}
 	if s.Virtual {
-		synctest.Test(t, body)
+		bubble.Test(t, body)
 	} else {
 		body(t)
 	}
