@@ -69,8 +69,9 @@ func TestRename(t *testing.T) {
 		if info := m.Info(); info.Name != "alpha" {
 			t.Errorf("it tells that it is %s", info.Name)
 		}
+		synctest.Wait() // for it to tell itself what it subscribes to
 		if n, err := m.Publish(t.Context(), "news", []byte("x")); n != 1 || err != nil {
-			t.Errorf("published to %d, %v", n, err)
+			t.Fatalf("published to %d, %v", n, err)
 		}
 		lagged := false
 		for p, err := range sub.All(t.Context()) {
