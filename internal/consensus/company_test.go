@@ -5,33 +5,90 @@ import (
 	"time"
 )
 
-// TestLeaderWaitsForCompany: with nothing but its own to propose a leader waits a moment
-// for others, if they had something lately, and for nobody else.
+// TestLeaderWaitsForCompany: until as many commands are there as one of the last entries
+// had, or the moment is over.
 func TestLeaderWaitsForCompany(t *testing.T) {
 	const applied = time.Hour
 	for _, tc := range []struct {
 		name    string
-		batches []int // of others, in each entry so far
+		entries []int // commands in each so far
+		have    int
 		since   time.Duration
 		want    time.Duration
 	}{
-		{"no entry yet", nil, 0, 0},
-		{"alone for ever", []int{0, 0, 0, 0}, 0, 0},
-		{"others in the last entry", []int{0, 0, 2}, 0, gather},
-		{"others in the last but one, and some time has passed", []int{1, 0}, gather / 4, gather * 3 / 4},
-		{"waited long enough", []int{1, 1, 1}, gather, 0},
-		{"waited longer", []int{1, 1, 1}, time.Minute, 0},
-		{"others are gone", []int{1, 1, 0, 0, 0}, 0, 0},
+		{"no entry yet", nil, 1, 0, 0},
+		{"alone for ever", []int{1, 1, 1, 1}, 1, 0, 0},
+		{"two in the last entry", []int{1, 1, 2}, 1, 0, gather},
+		{"two in the last but one, and some time has passed", []int{1, 2, 1}, 1, gather / 4, gather * 3 / 4},
+		{"all are there", []int{2, 2, 2}, 2, 0, 0},
+		{"more are there", []int{2, 2, 2}, 3, 0, 0},
+		{"waited long enough", []int{2, 2, 2}, 1, gather, 0},
+		{"waited longer", []int{2, 2, 2}, 1, time.Minute, 0},
+		{"the others are gone", []int{2, 2, 1, 1, 1}, 1, 0, 0},
+		{"a crowd needs no waiting", []int{few + 1, few + 1}, 1, 0, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var c company
-			for _, n := range tc.batches {
+			for _, n := range tc.entries {
 				c.next(n)
 			}
 			c.applied = applied
-			if got := c.wait(applied + tc.since); got != tc.want {
+			if got := c.wait(applied+tc.since, tc.have); got != tc.want {
 				t.Errorf("it waits for %v, want %v", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestLostBets: commands that come on their own are hardly ever made to wait for others, and
+// those that come together are soon waited for again.
+func TestLostBets(t *testing.T) {
+	var c company
+	waits := 0
+	entry := func(have, become int) {
+		if c.wait(0, have) > 0 {
+			waits++
+			c.next(become)
+		} else {
+			c.next(have)
+		}
+	}
+	for i := range 10_000 {
+		entry(1+i%2, 1+i%2) // there is always reason to expect two, and never do more come
+	}
+	if waits > 50 {
+		t.Errorf("it waited %d times in vain", waits)
+	}
+	for range soberest {
+		entry(2, 2)
+	}
+	waits = 0
+	for range 100 {
+		entry(1, 2)
+	}
+	if waits != 100 {
+		t.Errorf("it waited for others %d times of 100, though they came each time", waits)
+	}
+}
+
+// TestCommandsOfABatch: they are counted without being decoded.
+func TestCommandsOfABatch(t *testing.T) {
+	p := proposals{proposer: 300}
+	for range 5 {
+		if _, err := p.add([]byte("not looked at")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch := p.next(1)
+	if n := commands(batch); n != 5 {
+		t.Errorf("%d commands of 5", n)
+	}
+	for i := range batch {
+		if n := commands(batch[:i]); n > 5 {
+			t.Errorf("%d commands in the first %d bytes", n, i)
+		}
+	}
+	if n := commands(nil); n != 0 {
+		t.Errorf("%d commands in nothing", n)
 	}
 }

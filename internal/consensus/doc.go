@@ -8,13 +8,15 @@
 // The loop alone touches raft, the log and, for writing, the machine. Everybody
 // else leaves work in its inbox and rings a bell. Each turn takes all that has come
 // in: so proposals that arrive while the disk works become one entry of the log,
-// one write with one fdatasync, one frame to each follower. There is no timer that
-// waits for more.
+// one write with one fdatasync, one frame to each follower. Only a few that have come
+// together before are waited for, for a moment (company.go).
 //
 // A turn handles what raft asks for in this order: a leader's appends and
 // heartbeats go out; log and hard state are written, and synced where votes or
 // entries are at stake (S4); everything else goes out; committed entries are
-// applied and their callers answered; reads whose index is reached are let go.
+// applied and their callers answered; reads whose index is reached are let go. When
+// all that is new is that entries are committed, they are applied first: everybody has
+// them on disk, and how far it goes is written, never synced.
 //
 // # Proposals
 //

@@ -120,6 +120,7 @@ func (r *Replica) step(m *pb.Message) {
 	if m.GetType() == pb.MsgSnap && !r.snapshots.has(m) {
 		return
 	}
+	r.echoes.hear(m, r.store.hard.GetCommit())
 	if err := r.node.Step(m); err != nil && !errors.Is(err, raft.ErrProposalDropped) {
 		r.log.Debug("raft refused a message", "type", m.GetType(), "from", m.GetFrom(), "error", err)
 	}
@@ -133,12 +134,20 @@ func (r *Replica) handle(rd raft.Ready) error {
 	if r.lead == r.id {
 		early = r.sendEarly(rd.Messages)
 	}
+	known := !rd.MustSync && len(rd.Entries) == 0 && raft.IsEmptySnap(rd.Snapshot)
+	if known { // on disk is all that counts, and callers wait
+		if err := r.apply(rd.CommittedEntries); err != nil {
+			return err
+		}
+	}
 	if err := r.persist(rd); err != nil {
 		return err
 	}
 	r.sendRest(rd.Messages, early > 0)
-	if err := r.apply(rd.CommittedEntries); err != nil {
-		return err
+	if !known {
+		if err := r.apply(rd.CommittedEntries); err != nil {
+			return err
+		}
 	}
 	r.confirmed(rd.ReadStates)
 	r.node.Advance(rd)
@@ -164,7 +173,7 @@ func (r *Replica) follow(rd raft.Ready) {
 	}
 	r.term, r.lead = term, lead
 	r.settled, r.leases = false, leases{}
-	r.backlog, r.backlogBytes, r.uncommitted = nil, 0, 0
+	r.backlog, r.backlogBytes, r.backlogCommands, r.uncommitted = nil, 0, 0, 0
 	r.underway, r.company = 0, company{}
 	r.registering = 0
 	r.crash.evidence = nil
@@ -202,7 +211,7 @@ func (r *Replica) sendEarly(messages []*pb.Message) (n int) {
 
 func (r *Replica) sendRest(messages []*pb.Message, sentEarly bool) {
 	for _, m := range messages {
-		if sentEarly && early(m) {
+		if sentEarly && early(m) || r.echoes.redundant(m) {
 			continue
 		}
 		if m.GetType() == pb.MsgSnap {
@@ -211,6 +220,7 @@ func (r *Replica) sendRest(messages []*pb.Message, sentEarly bool) {
 		}
 		r.queue(m)
 	}
+	r.echoes.commits = 0
 	r.flush()
 }
 

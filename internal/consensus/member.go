@@ -63,6 +63,7 @@ func (r *Replica) send(to uint64, kind link.Kind, body []byte) bool {
 func (r *Replica) up(id uint64, at string, incarnation uint64) {
 	m := r.members[id]
 	m.at, m.acquaintance.incarnation, m.up = at, incarnation, true
+	r.echoes.forget(id)
 	r.alive(id, incarnation)
 	if id == r.lead {
 		r.proposals.again(r.tick) // what was sent on the old connection may be lost
@@ -132,6 +133,7 @@ func (r *Replica) Serve(conn net.Conn, hello link.Hello) {
 // met notes a connection from a member.
 func (r *Replica) met(id, incarnation uint64) {
 	r.members[id].pipe.Nudge()
+	r.echoes.forget(id)
 	r.alive(id, incarnation)
 }
 

@@ -29,7 +29,7 @@ func (r *Replica) mayPropose() bool {
 }
 
 // queued reports whether there is something to propose.
-func (r *Replica) queued() bool { return len(r.backlog) > 0 || r.proposals.ready() }
+func (r *Replica) queued() bool { return len(r.backlog) > 0 || r.proposals.ready() > 0 }
 
 // lookAgain sees to it that what is queued on a leader is proposed: at once if that
 // became possible in this turn, else when others were waited for, or after the hold.
@@ -61,6 +61,7 @@ func (r *Replica) offer(batches [][]byte) {
 		}
 		r.backlog = append(r.backlog, b)
 		r.backlogBytes += len(b)
+		r.backlogCommands += commands(b)
 	}
 	if registration := r.register(); registration != nil {
 		r.backlog = append(r.backlog, registration)
@@ -114,14 +115,17 @@ func (r *Replica) batches() [][]byte {
 		own = r.proposals.next(r.tick)
 		size = len(own)
 	}
+	count := commands(own)
 	n := 0
 	for n < len(r.backlog) && size < maxEntry && (n == 0 || !alone && !isRegistration(r.backlog[n])) {
 		take(r.backlog[n])
 		r.backlogBytes -= len(r.backlog[n])
+		count += commands(r.backlog[n])
 		n++
 	}
 	r.backlog = append(r.backlog[:0], r.backlog[n:]...)
-	r.company.next(n)
+	r.company.next(count)
+	r.backlogCommands -= count - commands(own)
 	if own != nil {
 		take(own) // last: what came over a link was asked for earlier, and locks go by this order
 	}

@@ -222,11 +222,15 @@ func (p *proposals) oldest() (tick uint64, any bool) {
 	return 0, false
 }
 
-// ready reports whether there is something to send and a number to send it under.
-func (p *proposals) ready() bool {
+// ready returns how many commands there are to send; none without a number to send them
+// under.
+func (p *proposals) ready() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.proposer != 0 && p.sendable() > 0
+	if p.proposer == 0 {
+		return 0
+	}
+	return p.sendable()
 }
 
 // sendable returns how many at the head of the queue may be sent under this

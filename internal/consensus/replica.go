@@ -114,15 +114,17 @@ type Replica struct {
 	settled bool
 	leases  leases
 
-	backlog      [][]byte // batches that wait for room in raft
-	backlogBytes int
-	refused      bool // raft takes no proposals until the next tick
-	underway     int  // entries proposed in this term and not applied
-	company      company
-	proposedAt   time.Duration
-	alarm        *time.Timer // rings when queued proposals have waited long enough
-	uncommitted  int64       // bytes proposed in this term and not applied
-	registering  uint64      // tick of the last attempt to register, 0 for none in this era
+	backlog         [][]byte // batches that wait for room in raft
+	backlogBytes    int
+	backlogCommands int
+	refused         bool // raft takes no proposals until the next tick
+	underway        int  // entries proposed in this term and not applied
+	company         company
+	proposedAt      time.Duration
+	alarm           *time.Timer // rings when queued proposals have waited long enough
+	uncommitted     int64       // bytes proposed in this term and not applied
+	registering     uint64      // tick of the last attempt to register, 0 for none in this era
+	echoes          echoes
 
 	snapshots snapshots
 	crash     crash

@@ -54,7 +54,8 @@
 // A pipe goes one way: each of two members dials the other for what it has to say. So
 // nobody has to agree on which of two simultaneous connections stays, and each side
 // learns at once when the other dies: the dialler also reads, and gets the end of the
-// connection or its reset.
+// connection or its reset. What is small is written to an idle socket by who sends it, all
+// else by the pipe's goroutine: so senders never wait for the network.
 //
 // # Packets
 //

@@ -62,10 +62,10 @@ type Pipe struct {
 	wake   chan struct{} // holds one token: frames were queued
 	nudge  chan struct{} // holds one token: dial now
 
-	mu    sync.Mutex // guards all below
-	up    bool
-	queue batch
-	stats PipeStats
+	mu     sync.Mutex   // guards all below
+	writer *frameWriter // to the connection, nil without one
+	queue  batch
+	stats  PipeStats
 }
 
 // PipeStats count what a pipe has done since its beginning.
@@ -118,7 +118,7 @@ func (p *Pipe) Close() {
 func (p *Pipe) Up() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.up
+	return p.writer != nil
 }
 
 // Stats returns the pipe's counters.
@@ -155,7 +155,8 @@ func (p *Pipe) Send(kind Kind, parts ...[]byte) bool {
 	p.mu.Lock()
 	f := queued{kind, len(parts), size}
 	full := p.stats.Queued > 0 && p.stats.Queued+f.space() > p.cfg.MaxQueue
-	if !p.up || full || size > MaxBody {
+	w := p.writer
+	if w == nil || full || size > MaxBody {
 		p.stats.Dropped++
 		p.mu.Unlock()
 		return false
@@ -165,7 +166,7 @@ func (p *Pipe) Send(kind Kind, parts ...[]byte) bool {
 	p.queue.parts = append(p.queue.parts, parts...)
 	p.stats.Queued += f.space()
 	p.mu.Unlock()
-	if first {
+	if first && !(size <= atOnce && w.sendNow()) {
 		token(p.wake)
 	}
 	return true
@@ -215,22 +216,24 @@ func (p *Pipe) rest(backoff time.Duration) (nudged bool) {
 // carry sends what is queued over conn until that fails, and closes it.
 func (p *Pipe) carry(conn net.Conn) error {
 	stop := context.AfterFunc(p.ctx, func() { hangUp(conn) })
-	lost := make(chan error, 1)
+	w := newFrameWriter(p, conn)
 	var watcher sync.WaitGroup
-	watcher.Go(func() { lost <- watch(conn) })
+	watcher.Go(func() { w.fail(watch(conn)) })
 	select {
 	case <-p.nudge: // it was about this connection
 	default:
 	}
-	p.setUp(true)
+	p.setUp(w)
 	p.log.Debug("connected", "route", p.cfg.Route, "addr", conn.RemoteAddr())
 	if p.cfg.OnUp != nil {
 		p.cfg.OnUp()
 	}
-	err := p.pump(conn, lost)
-	p.setUp(false)
+	w.turn <- struct{}{}
+	err := p.pump(w)
 	stop()
 	hangUp(conn)
+	<-w.turn
+	p.setUp(nil)
 	watcher.Wait()
 	return err
 }
@@ -255,11 +258,12 @@ func hangUp(conn net.Conn) {
 	conn.Close()
 }
 
-// setUp notes that a connection began or ended. Nothing is queued in between.
-func (p *Pipe) setUp(up bool) {
+// setUp notes that a connection began, or with nil that it ended. Nothing is queued in
+// between.
+func (p *Pipe) setUp(w *frameWriter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.up = up
+	p.writer = w
 	p.stats.Dropped += uint64(len(p.queue.frames))
 	p.stats.Queued = 0
 	p.queue = batch{}
@@ -269,21 +273,20 @@ func (p *Pipe) setUp(up bool) {
 	}
 }
 
-// pump writes the queue to conn until one of the two fails.
-func (p *Pipe) pump(conn net.Conn, lost <-chan error) error {
-	w := &frameWriter{pipe: p, conn: conn, buf: make([]byte, 0, coalesce)}
-	var b batch
+// pump writes the queue to a connection until one of the two fails.
+func (p *Pipe) pump(w *frameWriter) error {
 	for {
 		select {
 		case <-p.wake:
-		case err := <-lost:
+		case err := <-w.failed:
 			return lossOf(err)
 		case <-p.ctx.Done():
 			return p.ctx.Err()
 		}
-		b = p.take(b)
-		if n, err := w.write(&b); err != nil {
-			p.lose(len(b.frames) - n)
+		<-w.turn
+		err := w.sendQueue()
+		w.turn <- struct{}{}
+		if err != nil {
 			return err
 		}
 	}

@@ -10,11 +10,80 @@ import (
 
 // frameWriter writes a pipe's frames to one connection, small ones together.
 type frameWriter struct {
-	pipe *Pipe
-	conn net.Conn
-	buf  []byte // encoded, not yet written; its capacity is never exceeded
+	pipe   *Pipe
+	conn   net.Conn
+	unsent func() (int, error) // bytes that the kernel holds for conn; nil where it cannot tell
+	failed chan error          // the first reason why the connection is of no use any more
+	// turn holds a token, from when the pipe's goroutine serves the connection until it
+	// does not any more. Who has it owns all below.
+	turn chan struct{}
+
+	batch batch  // taken from the queue
+	buf   []byte // encoded, not yet written; its capacity is never exceeded
 	// held counts the frames that end in buf, and what they occupied in the queue.
 	held, heldBytes, heldSpace int
+}
+
+func newFrameWriter(p *Pipe, conn net.Conn) *frameWriter {
+	return &frameWriter{
+		pipe:   p,
+		conn:   conn,
+		unsent: unsent(conn),
+		failed: make(chan error, 1),
+		turn:   make(chan struct{}, 1),
+		buf:    make([]byte, 0, coalesce),
+	}
+}
+
+// fail notes why the connection is of no use any more.
+func (w *frameWriter) fail(err error) {
+	select {
+	case w.failed <- err:
+	default:
+	}
+}
+
+const (
+	// atOnce is the size of the largest frame that its sender may write to the socket.
+	atOnce = 4 << 10
+	// quiet is how much the kernel may hold already when a sender writes.
+	quiet = 2 << 10
+)
+
+// sendNow writes the queue on the sender's goroutine, or reports that it did not: another
+// one writes, or the kernel might make us wait. To wake the pipe's goroutine for a small
+// frame takes longer than to write it.
+//
+// A socket whose buffer is all but empty takes a small write at once: the smallest buffer
+// that Linux gives has room for several. Where it has run out of memory the write waits, no
+// longer than any other may.
+func (w *frameWriter) sendNow() bool {
+	if w.unsent == nil {
+		return false
+	}
+	select {
+	case <-w.turn:
+	default:
+		return false
+	}
+	defer func() { w.turn <- struct{}{} }()
+	if n, err := w.unsent(); err != nil || n > quiet {
+		return false
+	}
+	if err := w.sendQueue(); err != nil {
+		w.fail(err)
+	}
+	return true
+}
+
+// sendQueue writes all that is queued.
+func (w *frameWriter) sendQueue() error {
+	w.batch = w.pipe.take(w.batch)
+	n, err := w.write(&w.batch)
+	if err != nil {
+		w.pipe.lose(len(w.batch.frames) - n)
+	}
+	return err
 }
 
 // write writes all frames of b, and lets go of each body as soon as it is gone. It

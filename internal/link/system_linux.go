@@ -1,6 +1,8 @@
 package link
 
 import (
+	"crypto/tls"
+	"net"
 	"syscall"
 	"time"
 
@@ -18,4 +20,39 @@ func tune(_, _ string, c syscall.RawConn) error {
 		// Best effort: without it, failures are noticed later.
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unanswered.Milliseconds()))
 	})
+}
+
+// unsent returns a function that tells how many bytes the kernel holds that the other
+// side's has not acknowledged; nil for what is not a socket. It is not safe for concurrent
+// use.
+func unsent(conn net.Conn) func() (int, error) {
+	raw := rawConn(conn)
+	if raw == nil {
+		return nil
+	}
+	var n int
+	var err error
+	ask := func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }
+	return func() (int, error) {
+		if closed := raw.Control(ask); closed != nil {
+			return 0, closed
+		}
+		return n, err
+	}
+}
+
+// rawConn returns the socket below conn, nil if there is none.
+func rawConn(c net.Conn) syscall.RawConn {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
+	if tracked, ok := c.(*conn); ok {
+		c = tracked.Conn
+	}
+	if socket, ok := c.(*net.TCPConn); ok {
+		if raw, err := socket.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
 }
