@@ -107,7 +107,7 @@ func (l *Loop) Run(ctx context.Context, operation func(i int) func(context.Conte
 			s.Error = callers[i].err.Error()
 		}
 	}
-	if s.Done() == 0 {
+	if s.Done() == 0 && s.Failed > 0 { // none and no failure is a rate, too: of zero
 		return nil, fmt.Errorf("of %d callers' operations none was done, %d failed, the first with: %s", l.Callers, s.Failed, s.Error)
 	}
 	return s, nil
