@@ -3,13 +3,15 @@
 // [Replica.Propose], [Replica.Barrier], [Replica.View], [Replica.Session],
 // [Replica.ClientSession].
 //
-// # One goroutine
+// # One at a time
 //
-// The loop alone touches raft, the log and, for writing, the machine. Everybody
-// else leaves work in its inbox and rings a bell. Each turn takes all that has come
-// in: so proposals that arrive while the disk works become one entry of the log,
-// one write with one fdatasync, one frame to each follower. Only a few that have come
-// together before are waited for, for a moment (company.go).
+// Only who has the floor touches raft, the log and, for writing, the machine: the loop,
+// or the goroutine that has just read a frame from another member and takes a turn itself,
+// because to wake the loop would take longer. Everybody else leaves work in the inbox and
+// rings a bell. Each turn takes all that has come in: so proposals that arrive while the
+// disk works become one entry of the log, one write with one fdatasync, one frame to each
+// follower. Only a few that have come together before are waited for, for a moment
+// (company.go).
 //
 // A turn handles what raft asks for in this order: a leader's appends and
 // heartbeats go out; log and hard state are written, and synced where votes or

@@ -42,8 +42,9 @@ func (in *inbox) wake() {
 	}
 }
 
-// put lets add leave work of the given size, and wakes the loop. When there is too
-// much already it waits for room, or returns false when done is closed.
+// put lets add leave work of the given size. The caller sees to it that it is done, by
+// [Replica.attend] or wake. When there is too much already it waits for room, or returns
+// false when done is closed.
 func (in *inbox) put(done <-chan struct{}, size int, add func(*work)) bool {
 	in.mu.Lock()
 	for in.size > maxInbox {
@@ -59,7 +60,6 @@ func (in *inbox) put(done <-chan struct{}, size int, add func(*work)) bool {
 	add(&in.work)
 	in.size += size
 	in.mu.Unlock()
-	in.wake()
 	return true
 }
 

@@ -10,7 +10,6 @@ import (
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 
-	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/outcome"
 	"github.com/kith-go/kith/internal/planted"
 	"github.com/kith-go/kith/internal/state"
@@ -30,31 +29,58 @@ type scratch struct {
 	ended   []uint64
 }
 
-// loop is the only goroutine that touches raft, the log and, for writing, the
-// machine. Each turn takes everything that has come in since the last one, so that
-// what arrives while the disk works shares the next write.
+// loop takes a turn whenever there is something to do. Each takes everything that has come
+// in since the last one, so that what arrives while the disk works shares the next write.
 func (r *Replica) loop() {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
-	r.alarm = time.NewTimer(hold)
 	defer r.alarm.Stop()
 	defer r.stop()
+	for {
+		tick := false
+		select {
+		case <-r.ctx.Done():
+		case <-ticker.C:
+			tick = true
+		case <-r.alarm.C:
+		case <-r.inbox.bell:
+		}
+		r.floor <- struct{}{}
+		if r.ctx.Err() != nil {
+			return // with the floor: nobody takes it any more
+		}
+		r.takeTurn(tick)
+		<-r.floor
+	}
+}
+
+// attend is called by who has left work in the inbox without waking the loop, and has nothing
+// else to do: it takes the turn itself, which is quicker than to wake the loop for it. If
+// somebody takes a turn already, the loop will look after it.
+func (r *Replica) attend() {
+	select {
+	case r.floor <- struct{}{}:
+	default:
+		r.inbox.wake()
+		return
+	}
+	if r.ctx.Err() == nil {
+		r.takeTurn(false)
+	}
+	<-r.floor
+}
+
+// takeTurn is called by who has the floor.
+func (r *Replica) takeTurn(tick bool) {
 	defer func() {
 		if p := recover(); p != nil { // raft's, on a state that cannot be
 			r.fail(fmt.Errorf("raft: %v", p))
 		}
 	}()
-	for r.ctx.Err() == nil {
-		select {
-		case <-r.ctx.Done():
-			return
-		case <-ticker.C:
-			r.onTick()
-		case <-r.alarm.C:
-		case <-r.inbox.bell:
-		}
-		r.turn()
+	if tick {
+		r.onTick()
 	}
+	r.turn()
 }
 
 // stop ends everybody who waits.
@@ -189,71 +215,6 @@ func (r *Replica) follow(rd raft.Ready) {
 		r.inbox.wake()
 	}
 	r.publish()
-}
-
-// early reports whether a leader may send m before its own disk has what m
-// carries: followers do not mind, and the leader counts itself only once it has
-// written (Ongaro's thesis, 10.2.1).
-func early(m *pb.Message) bool {
-	return m.GetType() == pb.MsgApp || m.GetType() == pb.MsgHeartbeat
-}
-
-func (r *Replica) sendEarly(messages []*pb.Message) (n int) {
-	for _, m := range messages {
-		if early(m) {
-			r.queue(m)
-			n++
-		}
-	}
-	r.flush()
-	return n
-}
-
-func (r *Replica) sendRest(messages []*pb.Message, sentEarly bool) {
-	for _, m := range messages {
-		if sentEarly && early(m) || r.echoes.redundant(m) {
-			continue
-		}
-		if m.GetType() == pb.MsgSnap {
-			r.sendSnapshot(m)
-			continue
-		}
-		r.queue(m)
-	}
-	r.echoes.commits = 0
-	r.flush()
-}
-
-// maxFrame is about how large a frame of messages becomes.
-const maxFrame = 4 << 20
-
-// queue adds m to the frame for its receiver.
-func (r *Replica) queue(m *pb.Message) {
-	if r.scratch.frames == nil {
-		r.scratch.frames = make(map[uint64][]byte)
-	}
-	to := m.GetTo()
-	frame := appendMessage(r.scratch.frames[to], m)
-	if len(frame) > maxFrame {
-		r.sendFrame(to, frame)
-		frame = nil
-	}
-	r.scratch.frames[to] = frame
-}
-
-func (r *Replica) flush() {
-	for to, frame := range r.scratch.frames {
-		if len(frame) > 0 {
-			r.sendFrame(to, frame)
-			r.scratch.frames[to] = nil
-		}
-	}
-}
-
-func (r *Replica) sendFrame(to uint64, frame []byte) {
-	if !r.send(to, link.KindRaft, frame) {
-		r.node.ReportUnreachable(to)
-	}
 }
 
 // persist writes to the log what must be there before anything else happens. Every

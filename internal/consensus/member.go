@@ -149,6 +149,11 @@ func (r *Replica) receive(frames *link.FrameReader, from uint64) error {
 			r.log.Warn("a member sent what it should not", "from", r.name(from), "error", err)
 			return err
 		}
+		if frames.More() { // perhaps half a frame, which may take its time
+			r.inbox.wake()
+		} else {
+			r.attend()
+		}
 	}
 }
 

@@ -87,6 +87,7 @@ type Replica struct {
 	wg     sync.WaitGroup
 
 	inbox     *inbox
+	floor     chan struct{} // holds a token of who takes a turn: the loop, mostly
 	proposals proposals
 	reads     reads
 	sessions  sessions
@@ -97,7 +98,7 @@ type Replica struct {
 	mu      sync.RWMutex // guards machine, which only the loop changes
 	machine *state.Machine
 
-	// Everything below belongs to the loop.
+	// Everything below belongs to the loop, or to who else has the floor.
 	node    *raft.RawNode
 	store   *storage
 	wal     *wal.Log        // nil in memory
@@ -143,6 +144,7 @@ func Start(cfg Config) (*Replica, error) {
 		log:         cfg.Log,
 		clock:       cfg.Clock,
 		inbox:       newInbox(),
+		floor:       make(chan struct{}, 1),
 		sessions:    sessions{turn: make(chan struct{}, 1)},
 		asks:        newAsks(),
 		receiving:   make(chan struct{}, 1),
@@ -163,6 +165,7 @@ func Start(cfg Config) (*Replica, error) {
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	r.connect()
 	r.publish()
+	r.alarm = time.NewTimer(hold)
 	r.wg.Go(r.loop)
 	return r, nil
 }

@@ -159,6 +159,9 @@ func (r *FrameReader) Read() (kind Kind, body []byte, err error) {
 	return kind, body, err
 }
 
+// More reports whether more has arrived already, of one frame or several.
+func (r *FrameReader) More() bool { return r.buf.Buffered() > 0 }
+
 // body reads n bytes. A large body's memory grows with what has arrived, not with
 // what was announced.
 func (r *FrameReader) body(n int) ([]byte, error) {

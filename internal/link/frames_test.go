@@ -201,3 +201,18 @@ func BenchmarkReadFrame(b *testing.B) {
 		}
 	}
 }
+
+// TestMore: half a frame counts, and nothing does not.
+func TestMore(t *testing.T) {
+	frame := AppendFrame(nil, Route{}, KindRaft, []byte("body"))
+	r := NewFrameReader(bytes.NewReader(append(slices.Repeat(frame, 2), frame[:3]...)), Route{})
+	for i, want := range []bool{true, true} {
+		if _, _, err := r.Read(); err != nil || r.More() != want {
+			t.Errorf("after frame %d: more %v, %v", i, r.More(), err)
+		}
+	}
+	r = NewFrameReader(bytes.NewReader(frame), Route{})
+	if _, _, err := r.Read(); err != nil || r.More() {
+		t.Errorf("after the last frame: more %v, %v", r.More(), err)
+	}
+}
