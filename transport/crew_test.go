@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -61,6 +62,39 @@ func TestHandlersShareGoroutines(t *testing.T) {
 		idle(maxIdle)
 		if kinds := l.back.kinds(t); len(kinds) != int(id) {
 			t.Errorf("%d answers to %d requests", len(kinds), id)
+		}
+	})
+}
+
+// Calls that come at once are run by few goroutines if they are short, and each gets one of
+// its own if they are not.
+func TestCallsWaitForNoHandler(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, l *lab) {
+		const n = 50
+		release, begun := make(chan struct{}), 0
+		block := func(context.Context, Message) (Message, error) {
+			<-release
+			return Message{}, nil
+		}
+		short := func(context.Context, Message) (Message, error) {
+			begun++ // one at a time, as Concurrency says
+			return Message{}, nil
+		}
+		if err := errors.Join(l.Handle("block", block), l.Handle("short", short, Concurrency(1), Queue(2*n))); err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint64(n) {
+			l.theirs.Received(rawHead(kindRequest, 2*i+1, 0, "block"), nil)
+			l.theirs.Received(rawHead(kindRequest, 2*i+2, 0, "short"), nil)
+		}
+		synctest.Wait()
+		if begun != n {
+			t.Errorf("%d of %d short calls were run beside %d that block", begun, n, n)
+		}
+		close(release)
+		synctest.Wait()
+		if kinds := l.back.kinds(t); len(kinds) != 2*n {
+			t.Errorf("%d answers to %d requests", len(kinds), 2*n)
 		}
 	})
 }

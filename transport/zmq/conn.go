@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// bundleSize is about the most bytes of a bundle. Larger ones gain little, and
-	// hold up what is behind them.
-	bundleSize = 64 << 10
+	// bundleSize is about the most bytes of a bundle. Larger ones save little, and keep the
+	// other end waiting for its part of the work.
+	bundleSize = 16 << 10
 	// ownFrameFrom is the size from which a body travels as a frame of its own,
 	// copied by libzmq only.
 	ownFrameFrom = 16 << 10
@@ -26,6 +26,9 @@ const (
 	// put parts together takes a copy and twice the memory; for a mebibyte and less it
 	// is not worth it (measured: 64 KiB parts halve the throughput).
 	partSize = 1 << 20
+	// corkMost is how many bytes a cork keeps back: the other end goes on with these, while
+	// this one is busy with the rest.
+	corkMost = 8 << 10
 	// flushRounds is how often whoever came first sends what others queued in the
 	// meantime, until a goroutine takes over.
 	flushRounds = 8
@@ -141,7 +144,7 @@ func (c *conn) sendFrame(frame []byte) {
 
 // claim makes the caller the one who flushes, if there is need of one.
 func (c *conn) claim() bool {
-	if c.busy || c.corked || len(c.urgent) == 0 && (c.stalled || len(c.waiting) == 0) {
+	if c.busy || c.corked && c.bytes < corkMost || len(c.urgent) == 0 && (c.stalled || len(c.waiting) == 0) {
 		return false
 	}
 	c.busy = true
