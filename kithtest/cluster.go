@@ -99,7 +99,9 @@ func Start(t testing.TB, n int, opts Options) *Cluster {
 
 // Virtual runs fn with a cluster of n nodes in a bubble of virtual time, over a
 // network in memory. Time moves when everybody waits; see testing/synctest for
-// what the test must not do there: real sockets, files that others write, cgo.
+// what the test must not do there: real sockets, files that others write, cgo. With the
+// race detector on, the whole process has one processor meanwhile (GOMAXPROCS), because the
+// detector crashes otherwise (https://go.dev/issue/78156).
 //
 // The nodes have the addresses 10.0.0.1, 10.0.0.2 and so on; see [Cluster.Addr].
 // They start together.

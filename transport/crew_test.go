@@ -76,6 +76,19 @@ func TestCallsWaitForNoHandler(t *testing.T) {
 			<-release
 			return Message{}, nil
 		}
+		quick := func(context.Context, Message) (Message, error) { return Message{}, nil }
+		if err := l.Handle("quick", quick, Concurrency(10*n)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint64(10 * n) {
+			l.theirs.Received(rawHead(kindRequest, 1000+i, 0, "quick"), nil)
+		}
+		synctest.Wait()
+		l.crew.mu.Lock()
+		if idle := len(l.crew.idle); idle > 5*n {
+			t.Errorf("%d goroutines ran %d short calls", idle, 10*n)
+		}
+		l.crew.mu.Unlock()
 		short := func(context.Context, Message) (Message, error) {
 			begun++ // one at a time, as Concurrency says
 			return Message{}, nil
@@ -93,8 +106,8 @@ func TestCallsWaitForNoHandler(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if kinds := l.back.kinds(t); len(kinds) != 2*n {
-			t.Errorf("%d answers to %d requests", len(kinds), 2*n)
+		if kinds := l.back.kinds(t); len(kinds) != 12*n {
+			t.Errorf("%d answers to %d requests", len(kinds), 12*n)
 		}
 	})
 }

@@ -17,13 +17,13 @@ import (
 // loses, because they do not come in time, it stops betting for a while, and for longer each
 // time: those who come on their own do not wait for others.
 //
-// It belongs to the loop.
+// It belongs to who has the floor.
 type company struct {
 	sizes   [3]int        // commands in the last entries
 	entries int           // made by this leader
 	applied time.Duration // when nothing was under way any more
 	bet     bool          // the next entry is being waited for
-	lost    int           // bets in a row
+	pause   int           // entries that were not bet on after the last lost bet, 0 after one won
 	sober   int           // entries to come that are not bet on
 }
 
@@ -34,15 +34,16 @@ const (
 	// few is the most commands that are waited for. Where there are more, some are under
 	// way while others prepare, which is better than all at once.
 	few = 8
-	// soberest is for how many entries at most there is no bet after a lost one.
-	soberest = 256
+	// soberest is for how many entries at most there is no bet after a lost one: twice as
+	// many each time, from 8 on.
+	soberest = 8 << 5
 )
 
 // wait returns how much longer a leader with nothing under way, and so many commands to
 // propose, waits for others; 0 if it does not.
 func (c *company) wait(now time.Duration, commands int) time.Duration {
 	expected := slices.Max(c.sizes[:])
-	if c.sober > 0 || commands >= expected || expected > few {
+	if c.sober > 0 || commands == 0 || commands >= expected || expected > few {
 		return 0
 	}
 	left := max(0, gather-(now-c.applied))
@@ -54,10 +55,10 @@ func (c *company) wait(now time.Duration, commands int) time.Duration {
 func (c *company) next(commands int) {
 	switch {
 	case c.bet && commands >= slices.Max(c.sizes[:]):
-		c.lost = 0
+		c.pause = 0
 	case c.bet:
-		c.lost++
-		c.sober = min(1<<(2+c.lost), soberest)
+		c.sober = min(max(2*c.pause, 8), soberest)
+		c.pause = c.sober
 	case c.sober > 0:
 		c.sober--
 	}

@@ -3,6 +3,8 @@ package consensus
 import (
 	"testing"
 	"time"
+
+	"github.com/kith-go/kith/internal/bubble"
 )
 
 // TestLeaderWaitsForCompany: until as many commands are there as one of the last entries
@@ -53,10 +55,10 @@ func TestLostBets(t *testing.T) {
 			c.next(have)
 		}
 	}
-	for i := range 10_000 {
+	for i := range 100_000 {
 		entry(1+i%2, 1+i%2) // there is always reason to expect two, and never do more come
 	}
-	if waits > 50 {
+	if waits > 500 {
 		t.Errorf("it waited %d times in vain", waits)
 	}
 	for range soberest {
@@ -91,4 +93,20 @@ func TestCommandsOfABatch(t *testing.T) {
 	if n := commands(nil); n != 0 {
 		t.Errorf("%d commands in nothing", n)
 	}
+}
+
+// TestNoBetOnNothing: a turn in which there is nothing to propose is no bet, whatever comes
+// next.
+func TestNoBetOnNothing(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		c := preside(t)
+		defer c.Close()
+		inLoop(t, c.Replica, func() {
+			c.company = company{sizes: [3]int{2, 2, 2}, applied: c.clock()}
+			c.offer(nil)
+			if c.lookAgain(); c.company.bet {
+				t.Error("it bets with nothing to propose")
+			}
+		})
+	})
 }

@@ -13,12 +13,14 @@
 // follower. Only a few that have come together before are waited for, for a moment
 // (company.go).
 //
+// Where comments say "the loop", who has the floor is meant.
+//
 // A turn handles what raft asks for in this order: a leader's appends and
 // heartbeats go out; log and hard state are written, and synced where votes or
 // entries are at stake (S4); everything else goes out; committed entries are
 // applied and their callers answered; reads whose index is reached are let go. When
-// all that is new is that entries are committed, they are applied first: everybody has
-// them on disk, and how far it goes is written, never synced.
+// all that is new is that entries are committed, they are applied first: this node and
+// a majority have them on disk, and how far that goes is written, never synced.
 //
 // # Proposals
 //

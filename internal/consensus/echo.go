@@ -7,10 +7,12 @@ import pb "go.etcd.io/raft/v3/raftpb"
 // acknowledging once more what it has acknowledged: of the messages that an entry costs a
 // leader, the better part. Those answers are left out.
 //
-// A leader needs one where it is not sure any more what a follower has: after a connection
-// between them was lost, either way, which both sides notice.
+// A leader needs one where it is not sure any more what a follower has. That is so after a
+// connection between them was lost, either way, which both sides notice; and when it could
+// not send something, its queue being full. Then it asks again with its next heartbeat, with
+// an append that tells of no commit, and that is answered.
 //
-// It belongs to the loop.
+// It belongs to who has the floor.
 type echoes struct {
 	to, term, index uint64 // of the last acknowledgement that went out, zero if it may be lost
 	commits         int    // appends since the last answers that only told of a commit

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/kith-go/kith/internal/bubble"
 )
 
 // TestEchoes: only the second of two acknowledgements that are alike is left out, and only
@@ -55,4 +57,40 @@ func TestEchoes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAcknowledgementsAfterAReconnection: whichever way a connection begins, what was said
+// before it is said again.
+func TestAcknowledgementsAfterAReconnection(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		c := preside(t)
+		defer c.Close()
+		c.depose()
+		news := func() (index uint64) {
+			var last, term uint64
+			inLoop(t, c.Replica, func() {
+				last = c.store.last()
+				term, _ = c.store.Term(last)
+			})
+			m := message(pb.MsgApp, 3, c.term)
+			m.Index, m.LogTerm, m.Commit = &last, &term, new(uint64(1))
+			c.step(m)
+			inLoop(t, c.Replica, func() { index = c.echoes.index })
+			return index
+		}
+		for way, begin := range map[string]func(){
+			"accepted": func() { c.met(3, 1) },
+			"dialled":  func() { c.up(3, "10.0.0.3:1", 1) },
+		} {
+			if news() == 0 {
+				t.Fatal("no acknowledgement went out")
+			}
+			inLoop(t, c.Replica, begin)
+			var left echoes
+			inLoop(t, c.Replica, func() { left = c.echoes })
+			if left != (echoes{}) {
+				t.Errorf("after a connection was %s it still relies on %+v", way, left)
+			}
+		}
+	})
 }

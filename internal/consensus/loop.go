@@ -146,7 +146,9 @@ func (r *Replica) step(m *pb.Message) {
 	if m.GetType() == pb.MsgSnap && !r.snapshots.has(m) {
 		return
 	}
-	r.echoes.hear(m, r.store.hard.GetCommit())
+	if m.GetFrom() == r.lead && m.GetTerm() == r.term {
+		r.echoes.hear(m, r.store.hard.GetCommit())
+	}
 	if err := r.node.Step(m); err != nil && !errors.Is(err, raft.ErrProposalDropped) {
 		r.log.Debug("raft refused a message", "type", m.GetType(), "from", m.GetFrom(), "error", err)
 	}
@@ -266,7 +268,7 @@ func (r *Replica) patiently(do func() error) error {
 			return r.poison(err)
 		}
 		if !r.awaitSpace(err) {
-			return outcome.ErrClosed // and nothing of this turn is acknowledged
+			return outcome.ErrClosed // and nothing that had to be written is acknowledged
 		}
 	}
 }

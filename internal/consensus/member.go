@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 
 	"github.com/kith-go/kith/internal/link"
 	"github.com/kith-go/kith/internal/state"
@@ -122,12 +123,50 @@ func (r *Replica) Serve(conn net.Conn, hello link.Hello) {
 		r.receiveSnapshot(conn, hello)
 		return
 	}
+	done := make(chan struct{})
+	if !r.readers.run(func() { defer close(done); r.listen(conn, hello) }) {
+		return
+	}
+	select {
+	case <-done:
+	case <-link.HungUp(conn): // the reader may be amid a turn that waits for the disk
+	}
+}
+
+// listen serves a connection of frames.
+func (r *Replica) listen(conn net.Conn, hello link.Hello) {
+	from := hello.RaftID
 	r.inbox.do(func() { r.met(from, hello.Incarnation) })
 	err := r.receive(link.NewFrameReader(conn, hello.Route()), from)
 	if r.ctx.Err() == nil {
 		r.log.Debug("connection ended", "from", r.name(from), "error", err)
 		r.inbox.do(func() { r.parted(from) })
 	}
+}
+
+// readers are the goroutines that read what other members send.
+type readers struct {
+	mu   sync.Mutex // guards done, and that none begins afterwards
+	done bool
+	wg   sync.WaitGroup
+}
+
+// run reports whether fn was begun: not after end.
+func (r *readers) run(fn func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.done {
+		r.wg.Go(fn)
+	}
+	return !r.done
+}
+
+// end waits for them. Their connections are being closed.
+func (r *readers) end() {
+	r.mu.Lock()
+	r.done = true
+	r.mu.Unlock()
+	r.wg.Wait()
 }
 
 // met notes a connection from a member.

@@ -67,7 +67,7 @@ func (r *Replica) offer(batches [][]byte) {
 		r.backlog = append(r.backlog, registration)
 		r.backlogBytes += len(registration)
 	}
-	for r.mayPropose() && r.queued() {
+	for r.queued() && r.mayPropose() {
 		if !r.proposeEntry(r.batches()) {
 			return
 		}

@@ -93,9 +93,10 @@ type Replica struct {
 	sessions  sessions
 	asks      asks
 	published atomic.Pointer[Status]
+	readers   readers
 	receiving chan struct{} // holds one token: one snapshot comes in at a time
 
-	mu      sync.RWMutex // guards machine, which only the loop changes
+	mu      sync.RWMutex // guards machine, which only who has the floor changes
 	machine *state.Machine
 
 	// Everything below belongs to the loop, or to who else has the floor.
@@ -212,6 +213,7 @@ func (r *Replica) Close() error {
 	for _, m := range r.members {
 		m.pipe.Close()
 	}
+	r.readers.end()
 	r.wg.Wait()
 	return r.closeFiles()
 }

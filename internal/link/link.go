@@ -217,7 +217,7 @@ func (l *Link) Close() error {
 // track registers a raw connection to be closed with the link. It refuses when
 // the link is already closed, so that none slips through.
 func (l *Link) track(raw net.Conn) (*conn, error) {
-	c := &conn{Conn: raw, link: l}
+	c := &conn{Conn: raw, link: l, hungUp: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ctx.Err() != nil {
@@ -232,6 +232,21 @@ type conn struct {
 	net.Conn
 	link   *Link
 	peeked []byte // read already, and to be read again
+	once   sync.Once
+	hungUp chan struct{} // closed by Close
+}
+
+// HungUp returns a channel that is closed when this side closes c, for which a handler of
+// the link's that does something else than to read from c can look; nil if c is no
+// connection of a link's.
+func HungUp(c net.Conn) <-chan struct{} {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
+	if tracked, ok := c.(*conn); ok {
+		return tracked.hungUp
+	}
+	return nil
 }
 
 // peek waits for the first byte and leaves it to be read.
@@ -257,5 +272,6 @@ func (c *conn) Close() error {
 	c.link.mu.Lock()
 	delete(c.link.conns, c)
 	c.link.mu.Unlock()
+	c.once.Do(func() { close(c.hungUp) })
 	return c.Conn.Close()
 }

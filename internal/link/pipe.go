@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -50,8 +51,8 @@ type PipeConfig struct {
 }
 
 // Pipe is the sending half of what one member says to another: it keeps a
-// connection, and sends frames over it in order, without ever making the sender
-// wait. What is queued when a connection fails is lost; Raft copes with that. Its
+// connection, and sends frames over it in order, without making the sender wait for
+// the other side. What is queued when a connection fails is lost; Raft copes with that. Its
 // methods are safe for concurrent use.
 type Pipe struct {
 	cfg    PipeConfig
@@ -71,6 +72,7 @@ type Pipe struct {
 // PipeStats count what a pipe has done since its beginning.
 type PipeStats struct {
 	Frames, Bytes uint64 // written; the bytes are those of bodies
+	AtOnce        uint64 // times that a sender wrote what was queued itself
 	Dropped       uint64 // frames that Send did not take, or that were lost with a connection
 	Queued        int    // memory in frames that are queued or being written now
 }
@@ -140,8 +142,8 @@ func token(c chan struct{}) {
 	}
 }
 
-// Send queues a frame whose body is the parts one after another. It does not
-// block, and reports whether it took the frame: not without a connection, when the
+// Send queues a frame whose body is the parts one after another, and writes it if it is
+// small and the socket idle. It does not wait for the other side, and reports whether it took the frame: not without a connection, when the
 // queue is full, or when the body is over MaxBody. A frame that was taken can still
 // be lost, with the connection.
 //
@@ -284,7 +286,7 @@ func (p *Pipe) pump(w *frameWriter) error {
 			return p.ctx.Err()
 		}
 		<-w.turn
-		err := w.sendQueue()
+		_, err := w.sendQueue(math.MaxInt)
 		w.turn <- struct{}{}
 		if err != nil {
 			return err
@@ -299,16 +301,19 @@ func lossOf(err error) error {
 	return err
 }
 
-// take exchanges the queue for an emptied batch.
-func (p *Pipe) take(old batch) batch {
+// take exchanges the queue for an emptied batch, if it has no more bytes than most.
+func (p *Pipe) take(old batch, most int) (full batch, ok bool) {
 	if cap(old.frames) > spareFrames || cap(old.parts) > spareFrames {
 		old = batch{} // a burst is over
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	full := p.queue
+	if p.stats.Queued > most {
+		return old, false
+	}
+	full = p.queue
 	p.queue = batch{old.frames[:0], old.parts[:0]}
-	return full
+	return full, true
 }
 
 // lose counts frames that were under way when the connection failed.

@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"time"
@@ -18,8 +19,9 @@ type frameWriter struct {
 	// does not any more. Who has it owns all below.
 	turn chan struct{}
 
-	batch batch  // taken from the queue
-	buf   []byte // encoded, not yet written; its capacity is never exceeded
+	broken bool   // a write failed, and may have left half a frame
+	batch  batch  // taken from the queue
+	buf    []byte // encoded, not yet written; its capacity is never exceeded
 	// held counts the frames that end in buf, and what they occupied in the queue.
 	held, heldBytes, heldSpace int
 }
@@ -70,20 +72,32 @@ func (w *frameWriter) sendNow() bool {
 	if n, err := w.unsent(); err != nil || n > quiet {
 		return false
 	}
-	if err := w.sendQueue(); err != nil {
+	sent, err := w.sendQueue(2 * atOnce)
+	if err != nil {
 		w.fail(err)
 	}
-	return true
+	return sent
 }
 
-// sendQueue writes all that is queued.
-func (w *frameWriter) sendQueue() error {
-	w.batch = w.pipe.take(w.batch)
+var errBroken = errors.New("link: an earlier write failed")
+
+// sendQueue writes all that is queued, or reports that this is more than most bytes.
+func (w *frameWriter) sendQueue(most int) (sent bool, err error) {
+	if w.broken {
+		return true, errBroken
+	}
+	var ok bool
+	if w.batch, ok = w.pipe.take(w.batch, most); !ok {
+		return false, nil
+	}
 	n, err := w.write(&w.batch)
 	if err != nil {
+		w.broken = true
 		w.pipe.lose(len(w.batch.frames) - n)
+	} else if most < math.MaxInt {
+		w.pipe.wroteAtOnce()
 	}
-	return err
+	return true, err
 }
 
 // write writes all frames of b, and lets go of each body as soon as it is gone. It
@@ -165,6 +179,13 @@ func (p *Pipe) wrote(frames, bytes, space int) {
 	p.stats.Frames += uint64(frames)
 	p.stats.Bytes += uint64(bytes)
 	p.stats.Queued -= space
+}
+
+// wroteAtOnce accounts for a sender that wrote itself.
+func (p *Pipe) wroteAtOnce() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.AtOnce++
 }
 
 // frameOverhead is what a queued frame occupies beside its body, and written ones

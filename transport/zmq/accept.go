@@ -96,7 +96,7 @@ func (a *acceptor) arrive(z *libzmq.Socket, m *arrival) (size int, err error) {
 }
 
 // take deals with the messages at the head of ms that came along one connection, and
-// returns how many these are. All that is answered meanwhile leaves together.
+// returns how many these are. What is answered meanwhile leaves in bundles.
 func (a *acceptor) take(ms []arrival) int {
 	n := 1
 	for n < len(ms) && bytes.Equal(ms[n].route, ms[0].route) {

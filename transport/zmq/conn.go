@@ -75,7 +75,7 @@ type conn struct {
 	sent    uint64    // bytes of packets that libzmq got, or is being given
 	there   uint64    // of these the other end has taken
 	busy    bool      // somebody flushes, or a retry will
-	corked  bool      // what is sent waits for uncork
+	corked  bool      // what is sent waits for uncork, or until there is more than corkMost
 	stalled bool      // what waits waits for room in the window
 	closed  bool
 	retry   *time.Timer
@@ -195,8 +195,8 @@ func (c *conn) queueAlone(p transport.Packet) {
 // packetOverhead is what transport.AppendPacket adds to a packet.
 const packetOverhead = 6
 
-// cork keeps back what is sent until uncork: so that all answers to a bundle can
-// leave as a bundle.
+// cork keeps back what is sent until uncork, or until there is more than corkMost: so
+// that the answers to a bundle can leave as bundles.
 func (c *conn) cork() {
 	c.mu.Lock()
 	c.corked = true
