@@ -253,8 +253,9 @@ const nap = 250 * time.Millisecond
 // TTL(1-ρ) - grace after the last acknowledged renewal was sent (S11).
 func (r *Replica) keep(s *Session) {
 	every := s.TTL / 5
-	pause := time.NewTimer(min(every, nap))
-	renewAt := r.clock() + every
+	// It counts from when it was asked for, and to open it may have taken most of its time.
+	renewAt := time.Duration(s.until.Load()) - (shortest(s.TTL) - r.cfg.SessionGrace) + every
+	pause := time.NewTimer(min(max(renewAt-r.clock(), 0), nap))
 	defer pause.Stop()
 	answered := make(chan *ask, 1)
 	var open []*ask // those without an answer, in order
