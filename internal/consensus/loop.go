@@ -163,7 +163,7 @@ func (r *Replica) handle(rd raft.Ready) error {
 		early = r.sendEarly(rd.Messages)
 	}
 	known := !rd.MustSync && len(rd.Entries) == 0 && raft.IsEmptySnap(rd.Snapshot)
-	if known { // on disk is all that counts, and callers wait
+	if known { // all that is new is what is committed: this node has it on disk, and callers wait
 		if err := r.apply(rd.CommittedEntries); err != nil {
 			return err
 		}

@@ -118,7 +118,7 @@ type Replica struct {
 
 	backlog         [][]byte // batches that wait for room in raft
 	backlogBytes    int
-	backlogCommands int
+	backlogCommands int  // in them
 	refused         bool // raft takes no proposals until the next tick
 	underway        int  // entries proposed in this term and not applied
 	company         company

@@ -143,9 +143,9 @@ func token(c chan struct{}) {
 }
 
 // Send queues a frame whose body is the parts one after another, and writes it if it is
-// small and the socket idle. It does not wait for the other side, and reports whether it took the frame: not without a connection, when the
-// queue is full, or when the body is over MaxBody. A frame that was taken can still
-// be lost, with the connection.
+// small and the socket idle. It does not wait for the other side, and reports whether it
+// took the frame: not without a connection, when the queue is full, or when the body is
+// over MaxBody. A frame that was taken can still be lost, with the connection.
 //
 // The parts must not be changed afterwards, whatever Send returns. The pipe does
 // not change them either, so that several pipes can share them.
