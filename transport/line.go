@@ -45,7 +45,6 @@ type line struct {
 
 func newLine(m *Messenger, c Conn, r Remote) *line {
 	l := &line{m: m, conn: c, remote: r, gone: make(chan struct{})}
-	l.calls.init()
 	l.serving.init()
 	l.streams.init()
 	l.tell.init()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
@@ -118,8 +119,9 @@ type Messenger struct {
 
 	mu    sync.Mutex
 	shut  bool // no new work
-	peers map[string]*Peer
 	lines map[*line]struct{}
+
+	peers sync.Map // names to *Peer; read without mu, added to with it
 }
 
 // New starts the engine and returns a messenger that has no peers yet. It has
@@ -145,7 +147,6 @@ func New(c Config) (*Messenger, error) {
 		started: time.Now(),
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
-		peers:   map[string]*Peer{},
 		lines:   map[*line]struct{}{},
 	}
 	m.self.Store(&Identity{c.Name, cmp.Or(c.Incarnation, uint64(time.Now().UnixNano()))})
@@ -172,6 +173,9 @@ func New(c Config) (*Messenger, error) {
 	return m, nil
 }
 
+// clock reads the monotonic clock, for what is measured often: time.Now reads two.
+func (m *Messenger) clock() time.Duration { return time.Since(m.started) }
+
 // Self returns this node's name and incarnation.
 func (m *Messenger) Self() Identity { return *m.self.Load() }
 
@@ -193,8 +197,8 @@ func (m *Messenger) SetPeers(list []Address) {
 		m.mu.Unlock()
 		return
 	}
-	for name, p := range m.peers {
-		if endpoint, ok := listed[name]; name != self {
+	for p := range m.everyPeer() {
+		if endpoint, ok := listed[p.name]; p.name != self {
 			p.list(ok, endpoint)
 		}
 	}
@@ -219,29 +223,34 @@ func (m *Messenger) Peer(name string) *Peer {
 }
 
 func (m *Messenger) peerLocked(name string) *Peer {
-	p := m.peers[name]
+	p := m.find(name)
 	if p == nil {
 		p = newPeer(m, name)
-		m.peers[name] = p
+		m.peers.Store(name, p)
 	}
 	return p
 }
 
 // find returns the handle of a peer that was listed or asked for once, or nil.
 func (m *Messenger) find(name string) *Peer {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.peers[name]
+	p, _ := m.peers.Load(name)
+	peer, _ := p.(*Peer)
+	return peer
+}
+
+// everyPeer yields the handles of all peers that were listed or asked for once.
+func (m *Messenger) everyPeer() iter.Seq[*Peer] {
+	return func(yield func(*Peer) bool) {
+		m.peers.Range(func(_, p any) bool { return yield(p.(*Peer)) })
+	}
 }
 
 // Peers returns the handles of all listed peers but this node, by name.
 func (m *Messenger) Peers() []*Peer {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	self := m.Self().Name
 	var out []*Peer
-	for name, p := range m.peers {
-		if name != self && p.isListed() {
+	for p := range m.everyPeer() {
+		if p.name != self && p.isListed() {
 			out = append(out, p)
 		}
 	}
@@ -285,10 +294,7 @@ func (m *Messenger) snapshotLocked() (lines []*line, peers []*Peer) {
 	for l := range m.lines {
 		lines = append(lines, l)
 	}
-	for _, p := range m.peers {
-		peers = append(peers, p)
-	}
-	return lines, peers
+	return lines, slices.Collect(m.everyPeer())
 }
 
 // spawn runs f in a goroutine that Close waits for; not any more once it closes.

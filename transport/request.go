@@ -66,7 +66,7 @@ func (m *Messenger) ask(ctx context.Context, peer string, request Message, failF
 	if err := m.sendable(request); err != nil {
 		return Message{}, err
 	}
-	begun := time.Now()
+	begun := m.clock()
 	for {
 		l, err := p.connected(ctx, failFast)
 		if err != nil {
@@ -81,7 +81,7 @@ func (m *Messenger) ask(ctx context.Context, peer string, request Message, failF
 			p.load.failed.Add(1)
 			return Message{}, a.err
 		}
-		p.load.latency.add(time.Since(begun))
+		p.load.latency.add(m.clock() - begun)
 		return Message{Peer: peer, Subject: request.Subject, Header: a.header, Body: a.body}, nil
 	}
 }
@@ -133,27 +133,28 @@ func (l *line) request(ctx context.Context, request Message) (a answer, sent boo
 	}
 	defer l.m.waits.Put(ch) // empty again, whichever way this ends
 
-	id := l.m.ids.Add(1)
-	if err := l.calls.add(id, ch); err != nil { // it ended meanwhile
+	slot, id, err := l.calls.add(&l.m.ids, ch)
+	if err != nil { // it ended meanwhile
 		if !errors.Is(err, ErrClosed) {
 			err = ErrUnreachable
 		}
 		return answer{err: err}, false
 	}
 	if err := l.send(kindRequest, id, left, request.Subject, request.Header, request.Body); err != nil {
-		if !l.calls.remove(id) {
-			<-ch
+		if !slot.remove(id) {
+			slot.receive(ch)
 		}
 		return answer{err: notSent(err)}, false
 	}
 	select {
 	case a = <-ch:
+		slot.free()
 		a.err = unlessTold(a.err, outcome.Unknown)
 		return a, true
 	case <-ctx.Done():
 	}
-	if !l.calls.remove(id) { // it has come after all
-		a = <-ch
+	if !slot.remove(id) { // it has come after all
+		a = slot.receive(ch)
 		a.err = unlessTold(a.err, outcome.Unknown)
 		return a, true
 	}

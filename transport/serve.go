@@ -136,8 +136,10 @@ func (c *call) finish() {
 
 // unload gives back what the request's body took.
 func (c *call) unload() {
-	c.line.m.inbound.Add(-c.size)
-	c.size = 0
+	if c.size > 0 {
+		c.line.m.inbound.Add(-c.size)
+		c.size = 0
+	}
 }
 
 // run calls the handler and sends what it answers.
@@ -146,11 +148,11 @@ func (s *service) run(c *call) {
 		c.refuse(statusExpired, "its time was over before it could begin")
 		return
 	}
-	begun := time.Now()
+	begun := s.m.clock()
 	s.load.running.Add(1)
 	reply, err, panicked := s.try(c)
 	s.load.running.Add(-1)
-	s.load.latency.add(time.Since(begun))
+	s.load.latency.add(s.m.clock() - begun)
 	if err != nil {
 		s.load.failed.Add(1)
 	}
