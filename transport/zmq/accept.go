@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	libzmq "github.com/pebbe/zmq4"
-
 	"github.com/kith-go/kith/transport"
 )
 
@@ -36,10 +34,7 @@ type accepted struct {
 // arrival is one message as it came from the ROUTER.
 type arrival struct {
 	route       []byte
-	first, body []byte
-	// user and from are known of the messages of a route that is not: whose key the
-	// connection was made with, and from which address.
-	user, from string
+	first, body part // first tells where a connection comes from, if it is its first message
 }
 
 const (
@@ -57,42 +52,29 @@ var (
 
 // turn takes messages and what was posted, and deals with both.
 func (a *acceptor) turn() (more bool) {
-	n := 0
-	posted, more := a.socket.gather(func(z *libzmq.Socket) (size int, err error) {
-		size, err = a.arrive(z, &a.frames[n])
-		if size > 0 {
-			n++
-		}
-		return size, err
-	})
+	in, posted, more := a.socket.turn(a.engine, mostParts, true)
 	for _, fn := range posted {
 		fn()
+	}
+	n := 0
+	for ; !in.done(); n++ {
+		a.frames[n] = arrive(in)
 	}
 	for i := 0; i < n; {
 		i += a.take(a.frames[i:n])
 	}
 	clear(a.frames[:n])
+	a.engine.release(in)
 	return more
 }
 
-// arrive receives one message. It is called with the socket's mutex held.
-func (a *acceptor) arrive(z *libzmq.Socket, m *arrival) (size int, err error) {
-	route, ok, err := part(z)
-	if err != nil || !ok {
-		return 0, err
-	}
-	m.route = route
-	if _, known := a.routes[string(route)]; known {
-		m.first, m.body, err = frame(z)
-	} else {
-		var about map[string]string
-		m.first, about, err = z.RecvBytesWithMetadata(libzmq.DONTWAIT, "User-Id", "Peer-Address")
-		if err == nil {
-			m.body, err = rest(z)
-		}
-		m.user, m.from = about["User-Id"], about["Peer-Address"]
-	}
-	return 1 + len(m.first) + len(m.body), err
+// arrive takes one message out of the inbox.
+func arrive(in *inbox) (m arrival) {
+	route, _ := in.take(true)
+	m.route = route.data
+	m.first, _ = in.take(false)
+	m.body, _ = in.take(false)
+	return m
 }
 
 // take deals with the messages at the head of ms that came along one connection, and
@@ -131,15 +113,16 @@ func (a *acceptor) malformed(c *accepted, err error) {
 }
 
 // receive takes a message of a connection that is open.
-func (c *accepted) receive(first, body []byte) error {
+func (c *accepted) receive(head, body part) error {
+	first := head.data
 	switch {
 	case len(first) == 0:
 		return fmt.Errorf("%w: an empty frame", errFrame)
 	case c.remote.Name == "" && first[0] < ownFrames:
-		if len(first)+len(body) > c.engine.setup.MaxPacket || len(first) > transport.MaxHead {
-			return fmt.Errorf("%w: a message of %d bytes", transport.ErrTooLarge, len(first)+len(body))
+		if len(first)+len(body.data) > c.engine.setup.MaxPacket || len(first) > transport.MaxHead {
+			return fmt.Errorf("%w: a message of %d bytes", transport.ErrTooLarge, len(first)+len(body.data))
 		}
-		c.in.line.Received(first, body)
+		c.in.line.Received(first, body.keep())
 		return nil
 	case c.remote.Name == "":
 		return fmt.Errorf("%w: a client speaks the plain form only", errFrame)
@@ -149,7 +132,7 @@ func (c *accepted) receive(first, body []byte) error {
 		return c.arrived(first)
 	default:
 		err := c.in.take(first, body)
-		c.took(len(first) + len(body))
+		c.took(len(first) + len(body.data))
 		return err
 	}
 }
@@ -157,11 +140,11 @@ func (c *accepted) receive(first, body []byte) error {
 // first deals with the first message along a connection: a hello, or that of a client.
 func (a *acceptor) first(m *arrival) {
 	switch {
-	case len(m.first) == 0:
+	case len(m.first.data) == 0:
 		a.refuse(m.route, refusedMalformed, "an empty frame")
-	case m.first[0] == frameHello:
+	case m.first.data[0] == frameHello:
 		a.hello(m)
-	case m.first[0] < ownFrames:
+	case m.first.data[0] < ownFrames:
 		a.client(m)
 	default:
 		a.refuse(m.route, refusedUnknown, "say hello first")
@@ -170,14 +153,14 @@ func (a *acceptor) first(m *arrival) {
 
 // hello opens a connection to a peer, or refuses it.
 func (a *acceptor) hello(m *arrival) {
-	g, err := parseGreeting(m.first)
+	g, err := parseGreeting(m.first.data)
 	if err != nil {
 		a.refuse(m.route, refusedVersion, err.Error())
 		return
 	}
 	e := a.engine
-	if why, text := e.judge(g, m.user); why != 0 {
-		e.setup.Log.Debug("refused a peer's connection", "peer", g.from.Name, "from", m.from, "why", text)
+	if why, text := e.judge(g, m.first.user); why != 0 {
+		e.setup.Log.Debug("refused a peer's connection", "peer", g.from.Name, "from", m.first.from, "why", text)
 		a.refuse(m.route, why, text)
 		return
 	}
@@ -200,7 +183,7 @@ func (a *acceptor) hello(m *arrival) {
 	c.beat = max(g.beat, e.cfg.Heartbeat)
 	// The welcome goes out before anything that the line's owner says.
 	c.sendFrame(appendWelcome(nil, greeting{from: e.setup.Self, beat: e.cfg.Heartbeat}))
-	c.in.line = e.setup.Events.Opened(c.conn, transport.Remote{Identity: g.from, Endpoint: m.from})
+	c.in.line = e.setup.Events.Opened(c.conn, transport.Remote{Identity: g.from, Endpoint: m.first.from})
 }
 
 // client opens a connection to a program that is no peer, with its first message.
@@ -209,14 +192,14 @@ func (a *acceptor) client(m *arrival) {
 		a.refuse(m.route, refusedCrowded, "too many clients")
 		return
 	}
-	if !a.engine.isClient(m.user) {
+	if !a.engine.isClient(m.first.user) {
 		a.refuse(m.route, refusedIdentity, "the key is a node's, and the message a client's")
 		return
 	}
 	c := a.open(m.route, transport.Identity{})
 	c.plain = true
 	a.clients++
-	c.in.line = a.engine.setup.Events.Opened(c.conn, transport.Remote{Endpoint: m.from})
+	c.in.line = a.engine.setup.Events.Opened(c.conn, transport.Remote{Endpoint: m.first.from})
 	if err := c.receive(m.first, m.body); err != nil {
 		a.malformed(c, err)
 	}
@@ -315,27 +298,4 @@ func (a *acceptor) closeAll() {
 	for _, c := range a.routes {
 		a.drop(c, transport.ErrClosed)
 	}
-}
-
-// frame receives the one or two frames of a message; first is nil if there is none.
-func frame(z *libzmq.Socket) (first, body []byte, err error) {
-	first, ok, err := part(z)
-	if err != nil || !ok {
-		return nil, nil, err
-	}
-	body, err = rest(z)
-	return first, body, err
-}
-
-// rest receives what follows the first frame: nothing, or a body, and drops what does
-// not belong there.
-func rest(z *libzmq.Socket) (body []byte, err error) {
-	more, err := z.GetRcvmore()
-	if err != nil || !more {
-		return nil, err
-	}
-	if body, err = z.RecvBytes(libzmq.DONTWAIT); err != nil {
-		return nil, err
-	}
-	return body, drop(z)
 }

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	libzmq "github.com/pebbe/zmq4"
-
 	"github.com/kith-go/kith/transport"
 )
 
@@ -386,33 +384,23 @@ func (s *socket) send(route []byte, batch []message) (n int, err error) {
 		s.mu.Unlock()
 		return 0, errSocketClosed
 	}
+	looked, receivable := false, false
 	for n < len(batch) {
-		if err = sendMessage(s.z, route, &batch[n]); err != nil {
+		looked = n == len(batch)-1 && s.looks() // with the same call
+		if receivable, err = sendMessage(s.raw, route, &batch[n], looked); err != nil {
 			break
 		}
 		n++
 	}
-	kick := s.look()
+	kick := false
+	if looked {
+		kick = s.saw(receivable)
+	} else {
+		kick = s.look()
+	}
 	s.mu.Unlock()
 	if kick {
 		s.kick()
 	}
 	return n, err
-}
-
-func sendMessage(z *libzmq.Socket, route []byte, m *message) error {
-	if route != nil {
-		if _, err := z.SendBytes(route, libzmq.SNDMORE|libzmq.DONTWAIT); err != nil {
-			return err
-		}
-	}
-	if !m.two {
-		_, err := z.SendBytes(m.first, libzmq.DONTWAIT)
-		return err
-	}
-	if _, err := z.SendBytes(m.first, libzmq.SNDMORE|libzmq.DONTWAIT); err != nil {
-		return err
-	}
-	_, err := z.SendBytes(m.body, libzmq.DONTWAIT)
-	return err
 }

@@ -18,8 +18,27 @@ type reader struct {
 	body []byte // the parts; it has room for all
 }
 
-// take takes one message: one or two frames.
-func (r *reader) take(first, body []byte) error {
+// part is one part of a message. None is the part that is not there.
+type part struct {
+	data []byte
+	own  bool // data is the receiver's for ever; else it is lent, until the end of the turn
+	// user and from tell whose key the connection was made with along which the part came,
+	// and from which address, if that was asked for.
+	user, from string
+}
+
+// keep returns data for who keeps it.
+func (p part) keep() []byte {
+	if p.own || p.data == nil {
+		return p.data
+	}
+	kept := make([]byte, len(p.data))
+	copy(kept, p.data)
+	return kept
+}
+
+// take takes one message: one or two frames. The first is lent until it returns.
+func (r *reader) take(first []byte, body part) error {
 	if r.head != nil && first[0] != frameMore {
 		return fmt.Errorf("%w: of kind %d, in the middle of a packet", errFrame, first[0])
 	}
@@ -29,7 +48,7 @@ func (r *reader) take(first, body []byte) error {
 	case frameSingle:
 		return r.single(first[1:], body)
 	case frameMore:
-		return r.more(body)
+		return r.more(body.data)
 	default:
 		return fmt.Errorf("%w: of kind %d", errFrame, first[0])
 	}
@@ -49,7 +68,6 @@ func (r *reader) bundle(bundle []byte) error {
 	if len(bundle) == 0 {
 		return fmt.Errorf("%w: an empty bundle", errFrame)
 	}
-	whole := len(bundle)
 	for p, err := range transport.Packets(bundle) {
 		if err == nil {
 			err = r.check(p.Head, len(p.Body))
@@ -57,17 +75,12 @@ func (r *reader) bundle(bundle []byte) error {
 		if err != nil {
 			return err
 		}
-		// A body may be kept for long. It must not keep a bundle alive with it, unless
-		// it is most of that.
-		if len(p.Body) < whole/2 {
-			p.Body = bytes.Clone(p.Body)
-		}
-		r.line.Received(p.Head, p.Body)
+		r.line.Received(p.Head, part{data: p.Body}.keep())
 	}
 	return nil
 }
 
-func (r *reader) single(first, part []byte) error {
+func (r *reader) single(first []byte, body part) error {
 	if len(first) < 4 {
 		return fmt.Errorf("%w: a packet without its size", errFrame)
 	}
@@ -75,13 +88,13 @@ func (r *reader) single(first, part []byte) error {
 	if err := r.check(head, size); err != nil {
 		return err
 	}
-	switch {
-	case len(part) == size:
-		r.line.Received(head, part)
-	case len(part) > size || len(part) == 0:
-		return fmt.Errorf("%w: %d bytes of a body of %d", errFrame, len(part), size)
+	switch n := len(body.data); {
+	case n == size:
+		r.line.Received(head, body.keep())
+	case n > size || n == 0:
+		return fmt.Errorf("%w: %d bytes of a body of %d", errFrame, n, size)
 	default:
-		r.head, r.body = head, append(make([]byte, 0, size), part...)
+		r.head, r.body = bytes.Clone(head), append(make([]byte, 0, size), body.data...)
 	}
 	return nil
 }

@@ -273,15 +273,17 @@ func (d *dialled) tooLate() {
 // watch is a turn of the monitor: libzmq tells there what happens to the connection.
 func (d *dialled) watch() (more bool) {
 	var cause error // the first thing that went wrong says most
-	_, more = d.monitor.gather(func(z *libzmq.Socket) (int, error) {
-		event, _, value, err := z.RecvEvent(libzmq.DONTWAIT)
-		if err != nil {
-			return 0, err
+	_, more = d.monitor.gather(func() bool {
+		for range turnMessages {
+			event, _, value, err := d.monitor.z.RecvEvent(libzmq.DONTWAIT)
+			if err != nil {
+				return false
+			}
+			if cause == nil {
+				cause = meaning(event, value)
+			}
 		}
-		if cause == nil {
-			cause = meaning(event, value)
-		}
-		return 1, nil
+		return true
 	})
 	if cause != nil {
 		d.end(cause)
@@ -308,34 +310,26 @@ func meaning(event libzmq.Event, value int) error {
 
 // turn is the receiver's: frames from the peer's ROUTER.
 func (d *dialled) turn() (more bool) {
-	var frames [turnMessages]struct{ first, body []byte }
-	n := 0
-	_, more = d.socket.gather(func(z *libzmq.Socket) (size int, err error) {
-		f := &frames[n]
-		f.first, f.body, err = frame(z)
-		if err != nil || f.first == nil {
-			return 0, err
-		}
-		n++
-		return 1 + len(f.first) + len(f.body), nil
-	})
-	if n == 0 {
+	in, _, more := d.socket.turn(d.engine, mostParts-1, false)
+	defer d.engine.release(in)
+	if in.done() {
 		return more
 	}
 	d.mu.Lock()
 	d.heard = time.Now()
 	d.mu.Unlock()
 	d.cork()
-	for i := range frames[:n] {
-		d.take(frames[i].first, frames[i].body)
-		frames[i].first, frames[i].body = nil, nil
+	for !in.done() {
+		first, _ := in.take(true)
+		body, _ := in.take(false)
+		d.take(first.data, body)
 	}
 	d.uncork()
 	return more
 }
 
 // take deals with a frame from the peer.
-func (d *dialled) take(first, body []byte) {
+func (d *dialled) take(first []byte, body part) {
 	if d.ended() && d.in.line == nil {
 		return
 	}
@@ -357,7 +351,7 @@ func (d *dialled) take(first, body []byte) {
 		err = d.arrived(first)
 	default:
 		err = d.in.take(first, body)
-		d.took(len(first) + len(body))
+		d.took(len(first) + len(body.data))
 	}
 	if err != nil {
 		d.end(err)

@@ -70,13 +70,17 @@ func (d *door) admit(key secret.Key, nodes, clients []string) {
 
 // turn answers what libzmq asked. A REP takes one question at a time.
 func (d *door) turn() (more bool) {
-	_, more = d.socket.gather(func(z *libzmq.Socket) (int, error) {
-		question, err := z.RecvMessageBytes(libzmq.DONTWAIT)
-		if err != nil {
-			return 0, err
+	_, more = d.socket.gather(func() bool {
+		for range turnMessages {
+			question, err := d.socket.z.RecvMessageBytes(libzmq.DONTWAIT)
+			if err != nil {
+				return false
+			}
+			if _, err = d.socket.z.SendMessageDontwait(d.answer(question)...); err != nil {
+				return false
+			}
 		}
-		_, err = z.SendMessageDontwait(d.answer(question)...)
-		return 1, err
+		return true
 	})
 	return more
 }

@@ -36,6 +36,7 @@ type Engine struct {
 	door     *door // nil without a key
 	endpoint string
 	bundles  sync.Pool // of *[]byte with room for a bundle
+	inboxes  sync.Pool // of *inbox, empty
 	monitors atomic.Uint64
 
 	closing context.Context // ends with Close
@@ -58,6 +59,7 @@ func New(cfg Config) *Engine {
 	}
 	e := &Engine{cfg: cfg, peers: map[string]*peer{}}
 	e.bundles.New = func() any { return new(make([]byte, 0, bundleSize+transport.MaxHead)) }
+	e.inboxes.New = func() any { return new(inbox) }
 	e.closing, e.stop = context.WithCancel(context.Background())
 	e.closed = sync.OnceValue(e.close)
 	return e
@@ -122,6 +124,12 @@ func systemError(err error) error {
 		return syscall.Errno(errno)
 	}
 	return err
+}
+
+// release gives an inbox back that a turn has dealt with.
+func (e *Engine) release(in *inbox) {
+	in.clear()
+	e.inboxes.Put(in)
 }
 
 // Endpoint is where the engine listens, with the port it was given.

@@ -67,7 +67,7 @@ func FuzzReader(f *testing.F) {
 				return // both receivers refuse these
 			}
 			before := len(got)
-			err := r.take(m[0], m[1])
+			err := r.take(m[0], part{data: m[1]})
 			if cap(r.body) > 2*fuzzPacket {
 				t.Fatalf("made room for %d bytes", cap(r.body))
 			}
@@ -97,7 +97,7 @@ func TestBodiesKeepLittleAlive(t *testing.T) {
 	}
 	var got collected
 	r := reader{line: &got, maxPacket: fuzzPacket}
-	if err := r.take(bundle, nil); err != nil || len(got) != 100 {
+	if err := r.take(bundle, part{}); err != nil || len(got) != 100 {
 		t.Fatal(len(got), err)
 	}
 	clear(bundle)

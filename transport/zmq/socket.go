@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	libzmq "github.com/pebbe/zmq4"
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ type socket struct {
 
 	mu     sync.Mutex
 	z      *libzmq.Socket // guarded by mu, as all below
+	raw    unsafe.Pointer // the same, as libzmq knows it
 	closed bool
 	// parked tells that the receiver waits, or is about to, having found nothing.
 	parked bool
@@ -61,7 +63,13 @@ func newSocket(ctx *libzmq.Context, kind libzmq.Type, options ...func(*libzmq.So
 		z.Close()
 		return nil, err
 	}
-	return &socket{z: z, wake: wake}, nil
+	raw, err := socketOf(z)
+	if err != nil {
+		wake.Close()
+		z.Close()
+		return nil, err
+	}
+	return &socket{z: z, raw: raw, wake: wake}, nil
 }
 
 func duplicate(z *libzmq.Socket) (*os.File, error) {
@@ -114,14 +122,22 @@ func (s *socket) post(fn func()) bool {
 // the socket and did not receive until nothing was left. It reports whether the
 // receiver must be kicked.
 func (s *socket) look() (kick bool) {
-	if !s.parked || s.forgetful {
-		return false // a receiver that is not parked looks itself
-	}
-	if events, err := s.z.GetEvents(); err == nil && events&libzmq.POLLIN == 0 {
+	if !s.looks() {
 		return false
 	}
-	s.parked = false
-	return true
+	events, err := s.z.GetEvents()
+	return s.saw(err != nil || events&libzmq.POLLIN != 0)
+}
+
+// looks tells whether there is need to look: a receiver that is not parked does so itself.
+func (s *socket) looks() bool { return s.parked && !s.forgetful }
+
+// saw is the rest of look, for who has looked.
+func (s *socket) saw(receivable bool) (kick bool) {
+	if receivable {
+		s.parked = false
+	}
+	return receivable
 }
 
 // kick wakes the receiver. A kick that comes late wakes it in vain, once.
@@ -157,25 +173,27 @@ const (
 	turnBytes    = 1 << 20
 )
 
-// gather is the part of a turn that holds the mutex: take is called until it got
-// nothing (0), or enough. It returns what was posted meanwhile.
-func (s *socket) gather(take func(z *libzmq.Socket) (size int, err error)) (posted []func(), more bool) {
+// gather is the part of a turn that holds the mutex: take takes what is there, until
+// nothing is left or it has enough, and reports which. It returns what was posted
+// meanwhile.
+func (s *socket) gather(take func() (more bool)) (posted []func(), more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, false
 	}
-	s.parked = false
 	posted, s.posted = s.posted, nil
-	for messages, bytes := 0, 0; messages < turnMessages && bytes < turnBytes; messages++ {
-		size, err := take(s.z)
-		if err != nil || size == 0 {
-			s.parked = true
-			return posted, false
-		}
-		bytes += size
-	}
-	return posted, true
+	more = take()
+	s.parked = !more
+	return posted, more
+}
+
+// turn takes messages of at most this many parts, and returns an inbox for release, with
+// what was posted meanwhile. Mind is as in fill.
+func (s *socket) turn(e *Engine, most int, mind bool) (in *inbox, posted []func(), more bool) {
+	in = e.inboxes.Get().(*inbox)
+	posted, more = s.gather(func() bool { return in.fill(s.raw, most, mind) })
+	return in, posted, more
 }
 
 // shut ends receive, from any goroutine and more than once, and does not wait for
@@ -210,31 +228,5 @@ func (s *socket) close() {
 	s.z.Close()
 }
 
-// part receives one part of a message. It reports false when there is none.
-func part(z *libzmq.Socket) (data []byte, ok bool, err error) {
-	data, err = z.RecvBytes(libzmq.DONTWAIT)
-	switch {
-	case err == nil:
-		return data, true, nil
-	case again(err):
-		return nil, false, nil
-	default:
-		return nil, false, err
-	}
-}
-
 // again reports whether a call would have had to wait.
 func again(err error) bool { return err == libzmq.Errno(syscall.EAGAIN) }
-
-// drop receives what is left of a message.
-func drop(z *libzmq.Socket) error {
-	for {
-		more, err := z.GetRcvmore()
-		if err != nil || !more {
-			return err
-		}
-		if _, err := z.RecvBytes(libzmq.DONTWAIT); err != nil {
-			return err
-		}
-	}
-}
