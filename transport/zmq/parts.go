@@ -67,6 +67,15 @@ static int kith_receive(void *socket, kith_part *parts, int messages, int most,
 	return n;
 }
 
+static int kith_send_part(void *socket, const void *data, size_t size, int flags)
+{
+	int sent;
+	do
+		sent = zmq_send(socket, data, size, flags);
+	while (sent < 0 && errno == EINTR); // Go's runtime sends signals to its threads
+	return sent;
+}
+
 // kith_send sends a message of one to three parts, those with an address, and returns 0
 // or an errno. If events is not NULL it then reads the socket's.
 static int kith_send(void *socket, const void *route, size_t routes, const void *first, size_t firsts,
@@ -74,11 +83,11 @@ static int kith_send(void *socket, const void *route, size_t routes, const void 
 {
 	int failed = 0, sent = 0;
 	if (route != NULL)
-		sent = zmq_send(socket, route, routes, ZMQ_DONTWAIT | ZMQ_SNDMORE);
+		sent = kith_send_part(socket, route, routes, ZMQ_DONTWAIT | ZMQ_SNDMORE);
 	if (sent >= 0)
-		sent = zmq_send(socket, first, firsts, ZMQ_DONTWAIT | (two ? ZMQ_SNDMORE : 0));
+		sent = kith_send_part(socket, first, firsts, ZMQ_DONTWAIT | (two ? ZMQ_SNDMORE : 0));
 	if (sent >= 0 && two)
-		sent = zmq_send(socket, body, bodies, ZMQ_DONTWAIT);
+		sent = kith_send_part(socket, body, bodies, ZMQ_DONTWAIT);
 	if (sent < 0)
 		failed = errno;
 	if (events != NULL) {
