@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 )
@@ -113,6 +114,23 @@ type SoonSender interface {
 	// a goroutine of the engine's sends the packets, together with those that come
 	// meanwhile.
 	SendSoon(packets ...Packet) error
+}
+
+// PromptSender is a Conn that can also send without delay, for more.
+type PromptSender interface {
+	// SendNow is Send for who knows that nobody else is about to send: it waits for none
+	// that could share the way.
+	SendNow(packets ...Packet) error
+}
+
+// Attender is a Conn whose receiver can be stood in for, by a caller that is the only one
+// to wait for something: who receives its answer itself need not be woken by another
+// goroutine.
+type Attender interface {
+	// Attend receives what comes along the connection, and has its Line hear of it, until
+	// done reports true, ctx ends or the connection does. It returns at once if somebody
+	// receives already, or nobody may.
+	Attend(ctx context.Context, done func() bool)
 }
 
 // Packet is what engines move: a head, which the messenger wrote, of at most

@@ -27,6 +27,8 @@ func (m *Messenger) attemptFailed(peer string, cause error) {
 type line struct {
 	m      *Messenger
 	conn   Conn
+	prompt PromptSender // conn, if it is one; as the next
+	attend Attender
 	remote Remote
 	peer   *Peer // nil for a caller that is no peer that was ever listed
 
@@ -45,6 +47,8 @@ type line struct {
 
 func newLine(m *Messenger, c Conn, r Remote) *line {
 	l := &line{m: m, conn: c, remote: r, gone: make(chan struct{})}
+	l.prompt, _ = c.(PromptSender)
+	l.attend, _ = c.(Attender)
 	l.serving.init()
 	l.streams.init()
 	l.tell.init()
@@ -217,6 +221,11 @@ type packet struct {
 // send sends one packet. It is done, or its error says ErrUnreachable, ErrOverloaded
 // or ErrTooLarge and nothing was done.
 func (l *line) send(k kind, id uint64, value uint32, subject string, header Header, body []byte) error {
+	return l.sendOne(false, k, id, value, subject, header, body)
+}
+
+// sendOne is send for who may know that nobody else is about to send along the line.
+func (l *line) sendOne(alone bool, k kind, id uint64, value uint32, subject string, header Header, body []byte) error {
 	p, _ := l.m.packets.Get().(*packet)
 	if p == nil {
 		p = new(packet)
@@ -228,33 +237,32 @@ func (l *line) send(k kind, id uint64, value uint32, subject string, header Head
 	}
 	p.head = head
 	p.one[0] = Packet{head, body}
-	err = l.sendPackets(p.one[:])
+	if alone && l.prompt != nil {
+		err = l.pass(l.prompt.SendNow, p.one[:])
+	} else {
+		err = l.sendPackets(p.one[:])
+	}
 	p.one[0] = Packet{} // the body is not ours
 	return err
 }
 
-func (l *line) sendPackets(ps []Packet) error {
-	if l.isGone() {
-		return ErrUnreachable
-	}
-	if err := l.conn.Send(ps...); err != nil {
-		return err
-	}
-	l.count(ps)
-	return nil
-}
+func (l *line) sendPackets(ps []Packet) error { return l.pass(l.conn.Send, ps) }
 
 // sendSoon is sendPackets for publications, which come in numbers and wait for nothing:
 // one at a time they would cost the publisher a call into the engine each.
 func (l *line) sendSoon(ps []Packet) error {
-	soon, ok := l.conn.(SoonSender)
-	if !ok {
-		return l.sendPackets(ps)
+	if soon, ok := l.conn.(SoonSender); ok {
+		return l.pass(soon.SendSoon, ps)
 	}
+	return l.sendPackets(ps)
+}
+
+// pass gives packets to the engine.
+func (l *line) pass(send func(...Packet) error, ps []Packet) error {
 	if l.isGone() {
 		return ErrUnreachable
 	}
-	if err := soon.SendSoon(ps...); err != nil {
+	if err := send(ps...); err != nil {
 		return err
 	}
 	l.count(ps)

@@ -118,7 +118,8 @@ func (l *line) request(ctx context.Context, request Message) (a answer, sent boo
 	if err != nil {
 		return answer{err: err}, false
 	}
-	if l.calls.waiting.Add(1) > int64(l.m.limits.InFlight) {
+	waiting := l.calls.waiting.Add(1)
+	if waiting > int64(l.m.limits.InFlight) {
 		l.calls.waiting.Add(-1)
 		return answer{err: &outcome.Error{
 			Err: ErrOverloaded, Outcome: outcome.NotDone,
@@ -140,11 +141,14 @@ func (l *line) request(ctx context.Context, request Message) (a answer, sent boo
 		}
 		return answer{err: err}, false
 	}
-	if err := l.send(kindRequest, id, left, request.Subject, request.Header, request.Body); err != nil {
+	if err := l.sendOne(waiting == 1, kindRequest, id, left, request.Subject, request.Header, request.Body); err != nil {
 		if !slot.remove(id) {
 			slot.receive(ch)
 		}
 		return answer{err: notSent(err)}, false
+	}
+	if l.attend != nil && l.calls.waiting.Load() == 1 {
+		l.attend.Attend(ctx, func() bool { return len(ch) > 0 })
 	}
 	select {
 	case a = <-ch:

@@ -45,10 +45,12 @@ func (s *serving) add(c *call) error {
 	return nil
 }
 
-func (s *serving) remove(id uint64) {
+// remove forgets a call, and returns how many are left.
+func (s *serving) remove(id uint64) (left int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.by, id)
+	return len(s.by)
 }
 
 func (s *serving) cancel(id uint64) {
@@ -162,24 +164,28 @@ func (s *service) run(c *call) {
 // settle tells the other side what came of a call.
 func (s *service) settle(c *call, reply Message, err error, panicked bool) {
 	c.unload() // before the answer: who has that may ask again
-	switch {
-	case c.stream != nil:
+	if c.stream != nil {
 		c.stream.settle(err, panicked)
+		c.finish()
+		return
+	}
+	alone := c.id != 0 && c.line.serving.remove(c.id) == 0
+	switch {
 	case c.id == 0:
 	case panicked:
-		c.answer(kindError, uint32(statusPanic), "", nil, clip(err.Error()))
+		c.answer(alone, kindError, uint32(statusPanic), "", nil, clip(err.Error()))
 	case err != nil && c.Err() != nil && errors.Is(err, c.Err()):
-		c.answer(kindError, uint32(statusGaveUp), "", nil, clip(err.Error()))
+		c.answer(alone, kindError, uint32(statusGaveUp), "", nil, clip(err.Error()))
 	case err != nil:
 		code, text := told(err)
-		c.answer(kindError, uint32(statusHandler), code, nil, text)
+		c.answer(alone, kindError, uint32(statusHandler), code, nil, text)
 	case len(reply.Body) > s.m.limits.Message:
 		text := fmt.Sprintf("the reply has %d bytes, of at most %d", len(reply.Body), s.m.limits.Message)
-		c.answer(kindError, uint32(statusTooLarge), "", nil, []byte(text))
+		c.answer(alone, kindError, uint32(statusTooLarge), "", nil, []byte(text))
 	default:
-		c.answer(kindReply, 0, "", reply.Header, reply.Body)
+		c.answer(alone, kindReply, 0, "", reply.Header, reply.Body)
 	}
-	c.finish()
+	c.end(context.Canceled)
 }
 
 // try calls the handler and survives its panic.
@@ -212,14 +218,18 @@ func (s *service) exited(c *call) {
 }
 
 // answer sends the answer, unless the line is gone: then nobody waits. A handler's
-// goroutine waits for room; a receiver's does not.
-func (c *call) answer(k kind, value uint32, code string, header Header, body []byte) {
+// goroutine waits for room; a receiver's does not. Alone tells that no other call of the
+// line is under way.
+func (c *call) answer(alone bool, k kind, value uint32, code string, header Header, body []byte) {
 	l := c.line
 	if c.service.inline {
 		l.answerSoon(k, c.id, value, code, header, body)
 		return
 	}
-	err := l.sendPatiently(l.m.closing, k, c.id, value, code, header, body)
+	err := l.sendOne(alone, k, c.id, value, code, header, body)
+	if errors.Is(err, ErrFull) {
+		err = l.sendPatiently(l.m.closing, k, c.id, value, code, header, body)
+	}
 	switch {
 	case err == nil, errors.Is(err, ErrUnreachable):
 	case errors.Is(err, ErrFull):

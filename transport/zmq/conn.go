@@ -3,6 +3,7 @@
 package zmq
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"runtime"
@@ -62,6 +63,8 @@ type conn struct {
 	// lost is told, without locks and at most once, that the socket knows no such
 	// route any more.
 	lost func()
+	// turn is the receiver's, if callers may stand in for it.
+	turn func() (more bool)
 
 	taken, told uint64 // bytes taken, and how many the peer knows of; the receiver's
 
@@ -81,12 +84,17 @@ type conn struct {
 }
 
 // Send queues packets and, unless somebody else does, sends what is queued.
-func (c *conn) Send(packets ...transport.Packet) error { return c.send(packets, false) }
+func (c *conn) Send(packets ...transport.Packet) error { return c.send(packets, c.flush) }
+
+// SendNow is Send that waits for nobody to join in.
+func (c *conn) SendNow(packets ...transport.Packet) error { return c.send(packets, c.flushNow) }
 
 // SendSoon queues packets, and leaves it to a goroutine to send what is queued by then.
-func (c *conn) SendSoon(packets ...transport.Packet) error { return c.send(packets, true) }
+func (c *conn) SendSoon(packets ...transport.Packet) error { return c.send(packets, nil) }
 
-func (c *conn) send(packets []transport.Packet, soon bool) error {
+// send queues packets and, unless somebody else sends them, has flush do so; nil is for
+// another goroutine.
+func (c *conn) send(packets []transport.Packet, flush func()) error {
 	size := 0
 	for _, p := range packets {
 		if p.Size() > c.engine.setup.MaxPacket {
@@ -106,16 +114,22 @@ func (c *conn) send(packets []transport.Packet, soon bool) error {
 	for _, p := range packets {
 		c.queue(p)
 	}
-	flush := c.claim()
-	if flush && soon {
-		flush = false
+	claimed := c.claim()
+	if claimed && flush == nil {
 		c.engine.work.Go(c.flush) // not closed, so Close has not begun to wait
 	}
 	c.mu.Unlock()
-	if flush {
-		c.flush()
+	if claimed && flush != nil {
+		flush()
 	}
 	return nil
+}
+
+// Attend receives in the receiver's place: see transport.Attender.
+func (c *conn) Attend(ctx context.Context, done func() bool) {
+	if c.turn != nil {
+		c.socket.attend(ctx, c.turn, done)
+	}
 }
 
 // Backlog is the number of bytes that were not handed to libzmq yet.
@@ -216,6 +230,11 @@ func (c *conn) flush() {
 	// Whoever else is about to send comes first: one frame for all of them instead
 	// of one each is worth more than the moment.
 	runtime.Gosched()
+	c.flushNow()
+}
+
+// flushNow is flush that waits for nobody.
+func (c *conn) flushNow() {
 	for range flushRounds {
 		if !c.flushOnce() {
 			return

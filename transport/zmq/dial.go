@@ -204,6 +204,7 @@ func (p *peer) attempt(target, address string) (opened bool, cause error) {
 	d.conn.close()
 	d.socket.shut()
 	receiver.Wait()
+	d.socket.relieved()
 	for d.turn() { // what came before the end
 	}
 	p.mu.Lock()
@@ -229,12 +230,18 @@ func (p *peer) dial(target, address string) (*dialled, error) {
 		return nil, err
 	}
 	s.forgetful = e.forgetful
+	if err := s.addGate(); err != nil {
+		s.close()
+		return nil, err
+	}
 	monitor, err := e.watch(s)
 	if err != nil {
 		s.close()
 		return nil, err
 	}
 	d := &dialled{peer: p, endpoint: target, monitor: monitor, conn: &conn{engine: e, socket: s}}
+	d.conn.turn = d.turn
+	d.conn.lost = func() { d.end(errBroken) }
 	hello := appendHello(nil, greeting{from: e.setup.Self, beat: e.cfg.Heartbeat, to: p.name})
 	err = s.use(func(z *libzmq.Socket) error {
 		if err := z.Connect(address); err != nil {

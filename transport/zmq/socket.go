@@ -36,14 +36,19 @@ type socket struct {
 	closed bool
 	// parked tells that the receiver waits, or is about to, having found nothing.
 	parked bool
-	// leaving tells the receiver to end.
+	// leaving tells the receiver, and who stands in for it, to end.
 	leaving bool
+	// turning tells that the receiver deals with something. What it received is its
+	// business until it has done so.
+	turning bool
 	// posted waits to be run by the receiver.
 	posted []func()
 
 	// wake is a duplicate of ZMQ_FD in Go's poller: closing an os.File closes its
-	// descriptor, and ZMQ_FD belongs to libzmq.
+	// descriptor, and ZMQ_FD belongs to libzmq. If there is a gate it is that instead.
 	wake *os.File
+	// gate lets others stand in for the receiver; nil if nobody can.
+	gate *gate
 }
 
 // newSocket makes a socket of the given kind, and sets its options.
@@ -140,8 +145,18 @@ func (s *socket) saw(receivable bool) (kick bool) {
 	return receivable
 }
 
-// kick wakes the receiver. A kick that comes late wakes it in vain, once.
-func (s *socket) kick() { s.wake.SetReadDeadline(time.Unix(1, 0)) }
+// kick wakes the receiver, or who stands in for it. A kick that comes late wakes it in
+// vain, once; one that goes to who has just been relieved is not missed: whoever takes
+// over looks.
+func (s *socket) kick() {
+	s.mu.Lock()
+	who := s.wake
+	if s.gate != nil && s.gate.attended {
+		who = s.gate.wake
+	}
+	s.mu.Unlock()
+	who.SetReadDeadline(time.Unix(1, 0))
+}
 
 // receive calls turn whenever there may be messages or something was posted, until
 // shut. Turn takes what there is with the mutex held, until nothing is left or it
@@ -153,9 +168,9 @@ func (s *socket) receive(turn func() (more bool)) {
 	}
 	for {
 		err := raw.Read(func(uintptr) bool {
-			for turn() {
+			for s.turns() && turn() {
 			}
-			return s.shutting() // else park
+			return s.rests() // else park
 		})
 		if s.shutting() || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
@@ -164,6 +179,22 @@ func (s *socket) receive(turn func() (more bool)) {
 		// line sees parked, and kicks again.
 		s.wake.SetReadDeadline(time.Time{})
 	}
+}
+
+// turns tells whether the receiver may take a turn, since nobody stands in for it.
+func (s *socket) turns() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turning = s.gate == nil || !s.gate.attended
+	return s.turning
+}
+
+// rests notes that the receiver has dealt with all, and tells whether it is to end.
+func (s *socket) rests() (ends bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turning = false
+	return s.leaving
 }
 
 // A turn of the receiver ends after that many messages or bytes, so that others come
@@ -196,15 +227,15 @@ func (s *socket) turn(e *Engine, most int, mind bool) (in *inbox, posted []func(
 	return in, posted, more
 }
 
-// shut ends receive, from any goroutine and more than once, and does not wait for
-// it. The socket stays usable.
+// shut ends receive and attend, from any goroutine and more than once, and does not wait
+// for them. The socket stays usable.
 func (s *socket) shut() {
 	s.mu.Lock()
 	s.leaving = true
-	kick := s.parked
 	s.mu.Unlock()
-	if kick {
-		s.kick()
+	s.wake.SetReadDeadline(time.Unix(1, 0))
+	if s.gate != nil {
+		s.gate.wake.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -217,6 +248,9 @@ func (s *socket) shutting() bool {
 // close closes the socket. Whoever calls it has waited for receive to end.
 func (s *socket) close() {
 	s.wake.Close()
+	if s.gate != nil {
+		s.gate.wake.Close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
