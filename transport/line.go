@@ -49,7 +49,6 @@ func newLine(m *Messenger, c Conn, r Remote) *line {
 	l := &line{m: m, conn: c, remote: r, gone: make(chan struct{})}
 	l.prompt, _ = c.(PromptSender)
 	l.attend, _ = c.(Attender)
-	l.serving.init()
 	l.streams.init()
 	l.tell.init()
 	return l
