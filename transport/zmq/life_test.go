@@ -4,10 +4,12 @@ package zmq
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -185,6 +187,72 @@ func TestCloseInFlight(t *testing.T) {
 	})
 }
 
+// TestStandingIn: a caller receives in the receiver's place, one at a time, until it has
+// what it waits for, gives up or the connection ends; then the receiver does again.
+func TestStandingIn(t *testing.T) {
+	alpha, bravo := start(t, "alpha", 1), start(t, "bravo", 1)
+	arrived := make(chan string, 10)
+	alpha.handle = func(_ *line, _, body []byte) { arrived <- string(body) }
+	acquaint(alpha, bravo)
+	l := alpha.to(bravo)
+	tell := func(text string) {
+		t.Helper()
+		back := bravo.from(alpha)
+		if err := back.conn.Send(transport.Packet{Head: []byte("q"), Body: []byte(text)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-arrived; got != text {
+			t.Errorf("%q arrived as %q", text, got)
+		}
+	}
+	s := alpha.peer("bravo").connection().socket
+	if s.gate == nil {
+		t.Skip("nobody can stand in on this system")
+	}
+	attended := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.gate.attended
+	}
+	standIn := func(ctx context.Context, done func() bool) (over chan struct{}) {
+		over = make(chan struct{})
+		go func() {
+			defer close(over)
+			for ctx.Err() == nil && !done() { // the receiver may be busy still
+				l.conn.(transport.Attender).Attend(ctx, done)
+			}
+		}()
+		for !attended() {
+			runtime.Gosched()
+		}
+		return over
+	}
+
+	tell("to the receiver")
+	ctx, cancel := context.WithCancel(t.Context())
+	var done atomic.Bool
+	over := standIn(ctx, done.Load)
+	tell("to who stands in")
+	l.conn.(transport.Attender).Attend(t.Context(), func() bool { return false }) // returns: one is enough
+	tell("once more")
+	done.Store(true)
+	tell("and the last") // done is asked after something came
+	<-over
+	tell("to the receiver again")
+
+	over = standIn(ctx, func() bool { return false })
+	cancel()
+	<-over
+	tell("after who gave up")
+
+	ctx, cancel = context.WithCancel(t.Context())
+	over = standIn(ctx, func() bool { return false })
+	bravo.stopNow()
+	l.closed()
+	cancel()
+	<-over
+}
+
 var soakFor = flag.Duration("zmq.soak", 2*time.Second, "how long TestNoWakeUpIsLost looks for a lost wake-up")
 
 // TestNoWakeUpIsLost: requests and answers cross on shared sockets, with pauses in
@@ -219,7 +287,8 @@ func soak(t *testing.T, forgetful bool, length time.Duration) (lost int) {
 	}
 	alpha.handle = func(_ *line, _, body []byte) { answers[body[0]] <- struct{}{} }
 	acquaint(alpha, bravo)
-	l := alpha.to(bravo)
+	c := alpha.to(bravo).conn.(*conn)
+	send := []func(...transport.Packet) error{c.Send, c.SendNow, c.SendSoon}
 
 	arrives := func(i int, within time.Duration) bool {
 		select {
@@ -237,9 +306,14 @@ func soak(t *testing.T, forgetful bool, length time.Duration) (lost int) {
 	for i := range answers {
 		all.Go(func() {
 			for time.Now().Before(end) && !anyLate.Load() {
-				if err := l.conn.Send(transport.Packet{Head: []byte("q"), Body: []byte{byte(i)}}); err != nil {
+				if err := send[rand.N(len(send))](transport.Packet{Head: []byte("q"), Body: []byte{byte(i)}}); err != nil {
 					t.Error(err)
 					return
+				}
+				if !forgetful && rand.N(2) == 0 { // stand in for the receiver, and perhaps give up in between
+					ctx, cancel := context.WithTimeout(t.Context(), rand.N(400*time.Microsecond))
+					c.Attend(ctx, func() bool { return len(answers[i]) > 0 })
+					cancel()
 				}
 				if !arrives(i, 500*time.Millisecond) {
 					late[i] = true
