@@ -40,7 +40,7 @@ type Messages struct {
 
 // ErrNoMessages: this node carries no messages. The text tells why: the program was
 // built without libzmq, or Config says so. Nothing was sent.
-var ErrNoMessages = errors.New("kith: this node carries no messages")
+var ErrNoMessages = transport.ErrNoMessages
 
 // Request asks the peer's handler of the subject and returns its reply. It waits for a
 // connection, then for the reply, until ctx ends; the time left travels along, and when
@@ -206,12 +206,6 @@ func (m *messages) abstain(cfg transport.Config, why error) (err error) {
 	m.log.Info("this node carries no messages", "reason", why)
 	m.absent, m.engine = fmt.Errorf("%w: %w", ErrNoMessages, why), nil
 	cfg.Engine = &noEngine{why: m.absent}
-	// For the calls of handles.
-	cfg.Callers = []transport.CallerMiddleware{func(transport.Caller) transport.Caller {
-		return func(_ context.Context, peer string, request transport.Message) (transport.Message, error) {
-			return transport.Message{}, m.refuse("request to "+peer, request.Subject)
-		}
-	}}
 	m.Messenger, err = transport.New(cfg)
 	return err
 }

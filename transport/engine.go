@@ -65,7 +65,8 @@ type Events interface {
 	// and a new one Opened.
 	Opened(c Conn, r Remote) Line
 	// Failed tells that a connection to a peer could not be made, and why. The
-	// engine goes on trying.
+	// engine goes on trying, unless the cause matches ErrNoMessages: then nobody waits for
+	// that connection.
 	Failed(peer string, cause error)
 }
 

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -196,6 +197,8 @@ func (p *Peer) connected(ctx context.Context, failFast bool) (*line, error) {
 			return l, nil
 		case status.State == Unknown:
 			return nil, ErrNoPeer
+		case errors.Is(status.Err, ErrNoMessages):
+			return nil, &outcome.Error{Err: status.Err, Outcome: outcome.NotDone}
 		case failFast:
 			return nil, status.away(nil)
 		}
