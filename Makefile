@@ -41,6 +41,7 @@ soak: tools
 	$(GO) test $(TAGS) -count=1 -timeout 1h ./internal/wal -seeds 500
 	$(GO) test $(TAGS) -count=1 -timeout 1h ./internal/state -rapid.checks 50000
 	$(GO) test $(TAGS) -count=1 -timeout 1h ./kv -rapid.checks 50000
+	$(GO) test $(TAGS) -count=1 -timeout 1h ./transport/zmq -run 'NoWakeUpIsLost|LongStream' -zmq.soak 5m -zmq.stream 10240
 	$(GO) test $(TAGS) -count=1 $(KEEP) -timeout 2h ./internal/proof -proof.seeds 50 -proof.from $(FROM) -proof.rounds 200
 
 # Format, vet, staticcheck, tidy go.mod, a build without cgo, and the house rules

@@ -22,6 +22,14 @@
 // the receiver if something has come. Without that look messages lie there for
 // ever; a test shows it.
 //
+// A caller that is the only one to wait for an answer receives it itself: it stands in
+// for the receiver, whose place in Go's poller is shut meanwhile (gate). Whoever hands
+// over, looks.
+//
+// One call into C takes all messages that are there, or sends one: pebbe's take a part
+// each. Small parts come in a buffer that the next turn uses again; bodies are copied out
+// of it.
+//
 // # What waits where
 //
 // Packets wait in the sending conn, counted in bytes, and not in libzmq: small ones
