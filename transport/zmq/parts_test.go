@@ -100,7 +100,7 @@ func TestInboxTakesWhatWasSent(t *testing.T) {
 func TestInboxIsClearedUnread(t *testing.T) {
 	dealer, router := joined(t)
 	in, large, before := new(inbox), make([]byte, 1<<20), 0
-	for i := range 220 {
+	for i := range 620 {
 		if i == 20 {
 			before = resident(t)
 		}
@@ -114,8 +114,8 @@ func TestInboxIsClearedUnread(t *testing.T) {
 			t.Fatal("something is left")
 		}
 	}
-	if more := resident(t) - before; more > 100<<20 {
-		t.Errorf("200 parts of a mebibyte left %d MiB behind", more>>20)
+	if more := resident(t) - before; more > 400<<20 { // the address sanitizer holds 256 back
+		t.Errorf("600 parts of a mebibyte left %d MiB behind", more>>20)
 	}
 }
 
