@@ -220,13 +220,17 @@ func (t *subscriptions) stirLocked() {
 
 // publish hands a publication that came to all who subscribe to it.
 func (t *subscriptions) publish(l *line, h head, body []byte) {
+	var few [4]*Subscription
 	t.mu.RLock()
-	to := match(&t.by, nil, h.subject)
+	to := match(&t.by, few[:0], h.subject)
 	t.mu.RUnlock()
 	if len(to) == 0 {
 		return // unsubscribed meanwhile
 	}
-	d := delivery{message: Message{Peer: l.remote.Name, Subject: string(h.subject), Header: h.header(), Body: body}}
+	if l.topic != string(h.subject) {
+		l.topic = string(h.subject)
+	}
+	d := delivery{message: Message{Peer: l.remote.Name, Subject: l.topic, Header: h.header(), Body: body}}
 	for _, s := range to {
 		s.push(d)
 	}

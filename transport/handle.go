@@ -231,11 +231,15 @@ func (s *service) retire(why status) {
 	}
 }
 
-// backlog is a queue that gives its memory back.
+// backlog is a queue that gives its memory back, all but a little.
 type backlog[T any] struct {
 	items []T
 	first int
 }
+
+// keptRoom is for how many an empty backlog keeps room: to grow again for each of many
+// short bursts was a tenth of a busy subscriber's time.
+const keptRoom = 128
 
 func (b *backlog[T]) len() int { return len(b.items) - b.first }
 
@@ -243,17 +247,31 @@ func (b *backlog[T]) push(v T) { b.items = append(b.items, v) }
 
 func (b *backlog[T]) pop() (v T, ok bool) {
 	if b.len() == 0 {
-		b.items, b.first = nil, 0
+		if b.items, b.first = b.items[:0], 0; cap(b.items) > keptRoom {
+			b.items = nil
+		}
 		return v, false
 	}
 	var none T
 	v, b.items[b.first] = b.items[b.first], none
 	b.first++
 	if b.first > 64 && b.first > len(b.items)/2 {
-		b.items = append([]T(nil), b.items[b.first:]...)
-		b.first = 0
+		b.compact()
 	}
 	return v, true
+}
+
+// compact moves what is left to the front, into less room if there is far too much.
+func (b *backlog[T]) compact() {
+	left := b.items[b.first:]
+	if cap(b.items) > keptRoom && 4*len(left) < cap(b.items) {
+		b.items = append([]T(nil), left...)
+	} else {
+		n := copy(b.items, left)
+		clear(b.items[n:])
+		b.items = b.items[:n]
+	}
+	b.first = 0
 }
 
 // inherit adds the trace context of the request that ctx belongs to, if there is

@@ -37,6 +37,7 @@ type line struct {
 	streams streams  // streams in either role
 	tell    announce // what we subscribe to there (ours)
 	lag     lag      // publications lost on the way there (theirs)
+	topic   string   // of the publication that came last, since many have the same (ours; the receiver's)
 
 	late atomic.Int32 // answers that wait for room outside of handlers
 
@@ -217,6 +218,26 @@ type packet struct {
 	one  [1]Packet
 }
 
+// packet makes one. Free takes it back, when the engine has it.
+func (m *Messenger) packet(k kind, id uint64, value uint32, subject string, header Header, body []byte) (*packet, error) {
+	p, _ := m.packets.Get().(*packet)
+	if p == nil {
+		p = new(packet)
+	}
+	head, err := appendHead(p.head[:0], k, id, value, subject, header)
+	if err != nil {
+		m.packets.Put(p)
+		return nil, err
+	}
+	p.head, p.one[0] = head, Packet{head, body}
+	return p, nil
+}
+
+func (m *Messenger) free(p *packet) {
+	p.one[0] = Packet{} // the body is not ours
+	m.packets.Put(p)
+}
+
 // send sends one packet. It is done, or its error says ErrUnreachable, ErrOverloaded
 // or ErrTooLarge and nothing was done.
 func (l *line) send(k kind, id uint64, value uint32, subject string, header Header, body []byte) error {
@@ -225,24 +246,15 @@ func (l *line) send(k kind, id uint64, value uint32, subject string, header Head
 
 // sendOne is send for who may know that nobody else is about to send along the line.
 func (l *line) sendOne(alone bool, k kind, id uint64, value uint32, subject string, header Header, body []byte) error {
-	p, _ := l.m.packets.Get().(*packet)
-	if p == nil {
-		p = new(packet)
-	}
-	defer l.m.packets.Put(p)
-	head, err := appendHead(p.head[:0], k, id, value, subject, header)
+	p, err := l.m.packet(k, id, value, subject, header, body)
 	if err != nil {
 		return err
 	}
-	p.head = head
-	p.one[0] = Packet{head, body}
+	defer l.m.free(p)
 	if alone && l.prompt != nil {
-		err = l.pass(l.prompt.SendNow, p.one[:])
-	} else {
-		err = l.sendPackets(p.one[:])
+		return l.pass(l.prompt.SendNow, p.one[:])
 	}
-	p.one[0] = Packet{} // the body is not ours
-	return err
+	return l.sendPackets(p.one[:])
 }
 
 func (l *line) sendPackets(ps []Packet) error { return l.pass(l.conn.Send, ps) }

@@ -32,13 +32,14 @@ func (m *Messenger) publish(msg Message) (reached int, err error) {
 	if m.isShut() {
 		return 0, ErrClosed
 	}
-	head, err := appendHead(nil, kindPublish, 0, 0, msg.Subject, msg.Header)
+	p, err := m.packet(kindPublish, 0, 0, msg.Subject, msg.Header, msg.Body)
 	if err != nil {
 		return 0, err
 	}
-	packets := []Packet{{head, msg.Body}}
-	for _, l := range m.topics.subscribers(msg.Subject) {
-		if l.publish(packets) {
+	defer m.free(p)
+	var some [16]*line
+	for _, l := range m.topics.subscribers(some[:0], msg.Subject) {
+		if l.publish(p.one[:]) {
 			reached++
 		}
 	}
@@ -57,10 +58,11 @@ func (t *topics) init() {
 	t.byLine = map[*line]map[string]struct{}{}
 }
 
-func (t *topics) subscribers(topic string) []*line {
+// subscribers appends to dst the lines that are to hear of a topic.
+func (t *topics) subscribers(dst []*line, topic string) []*line {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return match(&t.lines, nil, topic)
+	return match(&t.lines, dst, topic)
 }
 
 var errPrefixes = errors.New("kith: too many subscriptions on one connection")
