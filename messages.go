@@ -40,7 +40,7 @@ type Messages struct {
 
 // ErrNoMessages: this node carries no messages. The text tells why: the program was
 // built without libzmq, or Config says so. Nothing was sent.
-var ErrNoMessages = transport.ErrNoMessages
+var ErrNoMessages = errors.New("kith: this node carries no messages")
 
 // Request asks the peer's handler of the subject and returns its reply. It waits for a
 // connection, then for the reply, until ctx ends; the time left travels along, and when
@@ -139,8 +139,8 @@ func (n *Node) Subscribe(prefix string, opts ...transport.SubscribeOption) (*tra
 // has moved. Its calls wait for the peer as long as their contexts allow, or with
 // [transport.FailFast] not at all.
 //
-// On a node that carries no messages it is a peer that is down, and the error of its
-// status tells why.
+// On a node that carries no messages every other peer is down, the error of its status
+// tells why, and the calls of all handles fail at once with ErrNoMessages.
 func (n *Node) Peer(name string) *transport.Peer { return n.messages.Peer(name) }
 
 // MessageStats returns counts of what went to and from each peer, and of the calls of each
@@ -205,7 +205,7 @@ var (
 func (m *messages) abstain(cfg transport.Config, why error) (err error) {
 	m.log.Info("this node carries no messages", "reason", why)
 	m.absent, m.engine = fmt.Errorf("%w: %w", ErrNoMessages, why), nil
-	cfg.Engine = &noEngine{why: m.absent}
+	cfg.Engine, cfg.Absent = &noEngine{why: m.absent}, m.absent
 	m.Messenger, err = transport.New(cfg)
 	return err
 }

@@ -442,6 +442,8 @@ func TestMessagesOff(t *testing.T) {
 			"handle sends": func() error { return alpha.Peer("bravo").Send(ctx, "s", nil) },
 			"handle opens": func() error { _, err := alpha.Peer("bravo").OpenStream(ctx, "s"); return err },
 			"handle waits": func() error { return alpha.Peer("bravo").Await(ctx) },
+			"own handle":   func() error { _, err := alpha.Peer("alpha").Request(ctx, "kith.ping", nil); return err },
+			"unlisted":     func() error { return alpha.Peer("zulu").Send(ctx, "s", nil) },
 			"Publish":      func() error { _, err := alpha.Publish(ctx, "s", nil); return err },
 			"Subscribe":    func() error { _, err := alpha.Subscribe("s"); return err },
 			"OpenStream":   func() error { _, err := alpha.OpenStream(ctx, "bravo", "s"); return err },

@@ -65,8 +65,7 @@ type Events interface {
 	// and a new one Opened.
 	Opened(c Conn, r Remote) Line
 	// Failed tells that a connection to a peer could not be made, and why. The
-	// engine goes on trying, unless the cause matches ErrNoMessages: then nobody waits for
-	// that connection.
+	// engine goes on trying.
 	Failed(peer string, cause error)
 }
 
@@ -128,9 +127,11 @@ type PromptSender interface {
 // to wait for something: who receives its answer itself need not be woken by another
 // goroutine.
 type Attender interface {
-	// Attend receives what comes along the connection, and has its Line hear of it, until
-	// done reports true, ctx ends or the connection does. It returns at once if somebody
-	// receives already, or nobody may.
+	// Attend receives what comes along the connection, and has its Line hear of it on the
+	// caller's goroutine, until done reports true, ctx ends or the connection does. Done
+	// is asked at first and whenever something came, and not when the Line's owner has given
+	// up the connection by itself. It returns at once if somebody receives already, or
+	// nobody may.
 	Attend(ctx context.Context, done func() bool)
 }
 

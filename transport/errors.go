@@ -25,9 +25,6 @@ var (
 	ErrTooLarge = outcome.ErrTooLarge
 	// ErrOverloaded: too much is under way already, here or at the peer. Nothing ran.
 	ErrOverloaded = outcome.ErrOverloaded
-	// ErrNoMessages: this node carries no messages. An engine that never connects tells so
-	// when it is asked to.
-	ErrNoMessages = errors.New("kith: this node carries no messages")
 	// ErrClosed: this messenger was closed. What was under way may have run.
 	ErrClosed = outcome.ErrClosed
 )

@@ -22,6 +22,9 @@ type Config struct {
 	Incarnation uint64
 	// Engine moves the packets. It belongs to the messenger from then on.
 	Engine Engine
+	// Absent tells why this node carries no messages, nil for one that does. All calls to
+	// peers, this node too, then fail with it at once.
+	Absent error
 	// Limits bound what is under way.
 	Limits Limits
 	// Handlers wrap every handler, the first outermost. Callers wrap every request
@@ -90,6 +93,7 @@ func (l Limits) ready() (Limits, error) {
 type Messenger struct {
 	self     atomic.Pointer[Identity]
 	engine   Engine
+	absent   error
 	limits   Limits
 	callers  []CallerMiddleware
 	wrap     []Middleware
@@ -139,6 +143,7 @@ func New(c Config) (*Messenger, error) {
 	}
 	m := &Messenger{
 		engine:  c.Engine,
+		absent:  c.Absent,
 		limits:  limits,
 		callers: slices.Clone(c.Callers),
 		wrap:    slices.Clone(c.Handlers),

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -183,6 +182,9 @@ func (p *Peer) shut() {
 // connected returns the connection to the peer, and waits for one unless it is to
 // fail fast.
 func (p *Peer) connected(ctx context.Context, failFast bool) (*line, error) {
+	if absent := p.m.absent; absent != nil {
+		return nil, &outcome.Error{Err: absent, Outcome: outcome.NotDone}
+	}
 	for {
 		if l := p.up.Load(); l != nil {
 			return l, nil
@@ -197,8 +199,6 @@ func (p *Peer) connected(ctx context.Context, failFast bool) (*line, error) {
 			return l, nil
 		case status.State == Unknown:
 			return nil, ErrNoPeer
-		case errors.Is(status.Err, ErrNoMessages):
-			return nil, &outcome.Error{Err: status.Err, Outcome: outcome.NotDone}
 		case failFast:
 			return nil, status.away(nil)
 		}

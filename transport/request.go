@@ -16,8 +16,8 @@ import (
 //
 // A request runs at most once: it is never sent twice. Its errors are *outcome.Error
 // and match one of ErrNoPeer, ErrUnreachable, ErrNoHandler, *RemoteError, ErrTimedOut,
-// ErrPeerRestarted, ErrTooLarge, ErrOverloaded, ErrClosed, or are the cause that ctx
-// was cancelled with. The outcome tells whether the handler has run: not done, nothing ran
+// ErrPeerRestarted, ErrTooLarge, ErrOverloaded, ErrClosed, Config.Absent, or are the cause
+// that ctx was cancelled with. The outcome tells whether the handler has run: not done, nothing ran
 // and nothing will; done, it ran and answered with this error; unknown, it may have run,
 // or run still.
 func (m *Messenger) Request(ctx context.Context, peer, subject string, body []byte, opts ...CallOption) (Message, error) {
@@ -147,7 +147,7 @@ func (l *line) request(ctx context.Context, request Message) (a answer, sent boo
 		}
 		return answer{err: notSent(err)}, false
 	}
-	if l.attend != nil && l.calls.waiting.Load() == 1 {
+	if l.attend != nil && len(ch) == 0 && l.calls.waiting.Load() == 1 {
 		l.attend.Attend(ctx, func() bool { return len(ch) > 0 })
 	}
 	select {

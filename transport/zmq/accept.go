@@ -58,7 +58,7 @@ func (a *acceptor) turn() (more bool) {
 	}
 	n := 0
 	for ; !in.done(); n++ {
-		a.frames[n] = arrive(in)
+		a.frames[n] = a.arrive(in)
 	}
 	for i := 0; i < n; {
 		i += a.take(a.frames[i:n])
@@ -69,9 +69,11 @@ func (a *acceptor) turn() (more bool) {
 }
 
 // arrive takes one message out of the inbox.
-func arrive(in *inbox) (m arrival) {
+func (a *acceptor) arrive(in *inbox) (m arrival) {
 	route, _ := in.take(true)
 	m.route = route.data
+	_, known := a.routes[string(m.route)]
+	in.asking = !known
 	m.first, _ = in.take(false)
 	m.body, _ = in.take(false)
 	return m

@@ -23,17 +23,17 @@ type gate struct {
 	raw      syscall.RawConn
 	visits   sync.WaitGroup // of those who stand in
 	attended bool           // somebody stands in; guarded by the socket's mutex
-	set      func(open bool)
+	set      func(open bool) error
 }
 
 // attend receives in the receiver's place, until done reports true, ctx or the socket
 // ends. If somebody receives already, or there is no gate, it returns at once. Turn is
-// that of the receiver.
-func (s *socket) attend(ctx context.Context, turn func() (more bool), done func() bool) {
+// that of the receiver. After an error the receiver hears of nothing any more.
+func (s *socket) attend(ctx context.Context, turn func() (more bool), done func() bool) (err error) {
 	if s.gate == nil || !s.standIn() {
-		return
+		return nil
 	}
-	defer s.relieve()
+	defer func() { err = s.relieve() }()
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, s.kick)()
 	}
@@ -45,7 +45,7 @@ func (s *socket) attend(ctx context.Context, turn func() (more bool), done func(
 			return over() // else park
 		})
 		if over() || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return
+			return nil
 		}
 		s.gate.wake.SetReadDeadline(time.Time{}) // kicked, as in receive
 	}
@@ -55,26 +55,26 @@ func (s *socket) attend(ctx context.Context, turn func() (more bool), done func(
 func (s *socket) standIn() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.leaving || s.turning || s.gate.attended {
+	if s.closed || s.leaving || s.turning || s.gate.attended || s.gate.set(false) != nil {
 		return false
 	}
 	s.gate.attended = true
 	s.gate.visits.Add(1)
-	s.gate.set(false)
 	return true
 }
 
 // relieve lets the receiver receive again, and wakes it if there is something.
-func (s *socket) relieve() {
+func (s *socket) relieve() error {
+	defer s.gate.visits.Done()
 	s.mu.Lock()
 	s.gate.attended = false
-	s.gate.set(true)
+	err := s.gate.set(true)
 	kick := !s.parked || s.look()
 	s.mu.Unlock()
 	if kick {
 		s.kick()
 	}
-	s.gate.visits.Done()
+	return err
 }
 
 // relieved waits until nobody stands in any more, after shut.

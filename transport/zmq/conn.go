@@ -66,7 +66,7 @@ type conn struct {
 	// turn is the receiver's, if callers may stand in for it.
 	turn func() (more bool)
 
-	taken, told uint64 // bytes taken, and how many the peer knows of; the receiver's
+	taken, told uint64 // bytes taken, and how many the peer knows of; of who receives
 
 	mu      sync.Mutex
 	urgent  []message // the engine's own, out of the window; guarded by mu, as all below
@@ -127,8 +127,11 @@ func (c *conn) send(packets []transport.Packet, flush func()) error {
 
 // Attend receives in the receiver's place: see transport.Attender.
 func (c *conn) Attend(ctx context.Context, done func() bool) {
-	if c.turn != nil {
-		c.socket.attend(ctx, c.turn, done)
+	if c.turn == nil {
+		return
+	}
+	if err := c.socket.attend(ctx, c.turn, done); err != nil {
+		c.lost()
 	}
 }
 
@@ -398,10 +401,18 @@ func (c *conn) discard() {
 // send hands messages to libzmq. It returns how many it took, and why not all:
 // EAGAIN if the pipe to the other end is full, EHOSTUNREACH if there is none.
 func (s *socket) send(route []byte, batch []message) (n int, err error) {
+	n, kick, err := s.put(route, batch)
+	if kick {
+		s.kick()
+	}
+	return n, err
+}
+
+func (s *socket) put(route []byte, batch []message) (n int, kick bool, err error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.closed {
-		s.mu.Unlock()
-		return 0, errSocketClosed
+		return 0, false, errSocketClosed
 	}
 	looked, receivable := false, false
 	for n < len(batch) {
@@ -411,15 +422,8 @@ func (s *socket) send(route []byte, batch []message) (n int, err error) {
 		}
 		n++
 	}
-	kick := false
 	if looked {
-		kick = s.saw(receivable)
-	} else {
-		kick = s.look()
+		return n, s.saw(receivable), err
 	}
-	s.mu.Unlock()
-	if kick {
-		s.kick()
-	}
-	return n, err
+	return n, s.look(), err
 }

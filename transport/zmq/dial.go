@@ -66,7 +66,7 @@ type dialled struct {
 	heard  time.Time          // when something last came
 	beat   time.Duration      // how often the peer makes itself heard, or we, if that is less often
 
-	in reader // the receiver's, then whoever waited for it
+	in reader // of who receives, then of whoever waited for it
 }
 
 // run dials, and dials again, until the peer is removed.
@@ -317,8 +317,11 @@ func meaning(event libzmq.Event, value int) error {
 
 // turn is the receiver's: frames from the peer's ROUTER.
 func (d *dialled) turn() (more bool) {
-	in, _, more := d.socket.turn(d.engine, mostParts-1, false)
+	in, posted, more := d.socket.turn(d.engine, mostParts-1, false)
 	defer d.engine.release(in)
+	for _, fn := range posted {
+		fn()
+	}
 	if in.done() {
 		return more
 	}

@@ -43,6 +43,6 @@ func (s *socket) addGate() error {
 	}
 	s.wake.Close()
 	s.wake = os.NewFile(uintptr(at), "zmq")
-	s.gate = &gate{wake: own, raw: raw, set: func(open bool) { set(unix.EPOLL_CTL_MOD, open) }}
+	s.gate = &gate{wake: own, raw: raw, set: func(open bool) error { return set(unix.EPOLL_CTL_MOD, open) }}
 	return nil
 }

@@ -67,7 +67,7 @@ static int kith_receive(void *socket, kith_part *parts, int messages, int most,
 	return n;
 }
 
-static int kith_send_part(void *socket, const void *data, size_t size, int flags)
+static int kith_send_part(void *socket, const char *data, size_t size, int flags)
 {
 	int sent;
 	do
@@ -78,8 +78,8 @@ static int kith_send_part(void *socket, const void *data, size_t size, int flags
 
 // kith_send sends a message of one to three parts, those with an address, and returns 0
 // or an errno. If events is not NULL it then reads the socket's.
-static int kith_send(void *socket, const void *route, size_t routes, const void *first, size_t firsts,
-	const void *body, size_t bodies, int two, int *events)
+static int kith_send(void *socket, const char *route, size_t routes, const char *first, size_t firsts,
+	const char *body, size_t bodies, int two, int *events)
 {
 	int failed = 0, sent = 0;
 	if (route != NULL)
@@ -134,9 +134,10 @@ const (
 // inbox is what one turn of a receiver takes from a socket.
 type inbox struct {
 	parts  [turnMessages * mostParts]C.kith_part
-	n      int // parts
-	next   int // the part that Go has not looked at
-	offset int // of its bytes in room, if they are there
+	n      int  // parts
+	next   int  // the part that Go has not looked at
+	asking bool // of a minded part, more is to be told
+	offset int  // of its bytes in room, if they are there
 	room   [roomSize]byte
 }
 
@@ -188,7 +189,7 @@ func (in *inbox) copy(c *C.kith_part, size int) (p part) {
 	defer C.zmq_msg_close(&c.message)
 	p.own = true
 	p.data = append([]byte{}, unsafe.Slice((*byte)(C.zmq_msg_data(&c.message)), size)...)
-	if c.minded != 0 {
+	if in.asking && c.minded != 0 {
 		p.user, p.from = about(c, "User-Id\x00"), about(c, "Peer-Address\x00")
 	}
 	return p
@@ -204,6 +205,10 @@ func about(c *C.kith_part, name string) string {
 	return C.GoString(value)
 }
 
+// chars is b for C. It is no unsafe.Pointer, for which cgo would look through all of the
+// object that b is a part of, and refuse one that has pointers elsewhere.
+func chars(b []byte) *C.char { return (*C.char)(unsafe.Pointer(unsafe.SliceData(b))) }
+
 // sendMessage sends a message, whole or not at all. With look it also reports whether the
 // socket has something to receive.
 func sendMessage(socket unsafe.Pointer, route []byte, m *message, look bool) (receivable bool, err error) {
@@ -216,9 +221,8 @@ func sendMessage(socket unsafe.Pointer, route []byte, m *message, look bool) (re
 	if m.two {
 		two = 1
 	}
-	failed := C.kith_send(socket, unsafe.Pointer(unsafe.SliceData(route)), C.size_t(len(route)),
-		unsafe.Pointer(unsafe.SliceData(m.first)), C.size_t(len(m.first)),
-		unsafe.Pointer(unsafe.SliceData(m.body)), C.size_t(len(m.body)), two, at)
+	failed := C.kith_send(socket, chars(route), C.size_t(len(route)),
+		chars(m.first), C.size_t(len(m.first)), chars(m.body), C.size_t(len(m.body)), two, at)
 	if failed != 0 {
 		err = libzmq.Errno(failed)
 	}

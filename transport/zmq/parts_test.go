@@ -131,3 +131,24 @@ func resident(t *testing.T) int {
 	}
 	return pages * os.Getpagesize()
 }
+
+// TestBodiesMayBePartsOfAnything: also of what has pointers in it, of which cgo would let
+// nothing pass to C that is an unsafe.Pointer there.
+func TestBodiesMayBePartsOfAnything(t *testing.T) {
+	dealer, router := joined(t)
+	whole := &struct {
+		pointer *int
+		text    [2 * ownFrameFrom]byte
+	}{pointer: new(int)}
+	whole.text[0] = 'x'
+	t.Cleanup(func() { whole.pointer = nil }) // so that it is not on the stack
+	m := message{first: whole.text[:1], body: whole.text[:ownFrameFrom], two: true}
+	if n, err := dealer.send(nil, []message{m}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	in := new(inbox)
+	in.fill(router.raw, mostParts, true)
+	if got := taken(in); len(got) != 1 || len(got[0]) != 3 || len(got[0][2].data) != ownFrameFrom || got[0][2].data[0] != 'x' {
+		t.Errorf("it arrived as %d messages", len(got))
+	}
+}

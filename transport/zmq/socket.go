@@ -19,7 +19,7 @@ import (
 var errSocketClosed = errors.New("zmq: socket closed")
 
 // socket is a libzmq socket that goroutines share: any of them calls into it with
-// use or send, and one receives, in receive.
+// use or send, and one receives at a time, in receive or in attend.
 //
 // ZMQ_FD becomes readable once when something happens inside, be it a message, a
 // pipe that has room again or a connection that ended; every call into the socket
@@ -38,8 +38,8 @@ type socket struct {
 	parked bool
 	// leaving tells the receiver, and who stands in for it, to end.
 	leaving bool
-	// turning tells that the receiver deals with something. What it received is its
-	// business until it has done so.
+	// turning tells that the receiver deals with something, and keeps others from standing
+	// in. What belongs to who receives is handed over with this and gate.attended.
 	turning bool
 	// posted waits to be run by the receiver.
 	posted []func()
@@ -91,14 +91,15 @@ func duplicate(z *libzmq.Socket) (*os.File, error) {
 
 // use calls into the socket. Fn must not block.
 func (s *socket) use(fn func(z *libzmq.Socket) error) error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return errSocketClosed
-	}
-	err := fn(s.z)
-	kick := s.look()
-	s.mu.Unlock()
+	kick, err := func() (bool, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.closed {
+			return false, errSocketClosed
+		}
+		err := fn(s.z)
+		return s.look(), err
+	}()
 	if kick {
 		s.kick()
 	}
