@@ -19,8 +19,8 @@ typedef struct {
 	char begins, open, minded;
 } kith_part;
 
-// kith_receive takes whole messages until there are no more, or messages or bytes are
-// enough. Small parts go to room, one behind the other; the others stay open, as does a
+// kith_receive takes whole messages until there are no more, messages or bytes are enough,
+// or room runs out. Small parts go to room, one behind the other; the others stay open, as does a
 // second part that begins with a byte below mind, or with also. What a message has beyond
 // most parts is dropped. It returns the number of parts; more tells whether there may be
 // more messages.
@@ -29,7 +29,7 @@ static int kith_receive(void *socket, kith_part *parts, int messages, int most,
 {
 	int n = 0;
 	size_t taken = 0;
-	for (*more = 1; messages > 0 && taken < bytes; messages--) {
+	for (*more = 1; messages > 0 && taken < bytes && left >= small; messages--) {
 		int of_this = 0, follows = 1;
 		while (follows) {
 			zmq_msg_t surplus;
