@@ -112,15 +112,18 @@ import (
 // functions above take a message, or all messages that are there, with one call into C.
 // They need the socket itself, which pebbe/zmq4 keeps in an unexported field.
 
+// rawSocket is a socket as libzmq knows it.
+type rawSocket unsafe.Pointer
+
 var errBinding = errors.New("zmq: this version of pebbe/zmq4 keeps its socket elsewhere")
 
 // socketOf returns libzmq's socket.
-func socketOf(z *libzmq.Socket) (unsafe.Pointer, error) {
+func socketOf(z *libzmq.Socket) (rawSocket, error) {
 	field := reflect.ValueOf(z).Elem().FieldByName("soc")
 	if field.Kind() != reflect.UnsafePointer {
 		return nil, errBinding
 	}
-	return field.UnsafePointer(), nil
+	return rawSocket(field.UnsafePointer()), nil
 }
 
 const (
@@ -143,13 +146,13 @@ type inbox struct {
 
 // fill takes messages from a socket whose mutex is held. It reports whether there may be
 // more. On a ROUTER, mind leaves the messages open of which more must be known.
-func (in *inbox) fill(socket unsafe.Pointer, most int, mind bool) (more bool) {
+func (in *inbox) fill(socket rawSocket, most int, mind bool) (more bool) {
 	below, also := C.int(0), C.int(-1)
 	if mind {
 		below, also = ownFrames, frameHello
 	}
 	var again C.int
-	n := C.kith_receive(socket, &in.parts[0], turnMessages, C.int(most),
+	n := C.kith_receive(unsafe.Pointer(socket), &in.parts[0], turnMessages, C.int(most),
 		(*C.char)(unsafe.Pointer(&in.room[0])), roomSize, ownFrameFrom, turnBytes, below, also, &again)
 	in.n, in.next, in.offset = int(n), 0, 0
 	return again != 0
@@ -211,7 +214,7 @@ func chars(b []byte) *C.char { return (*C.char)(unsafe.Pointer(unsafe.SliceData(
 
 // sendMessage sends a message, whole or not at all. With look it also reports whether the
 // socket has something to receive.
-func sendMessage(socket unsafe.Pointer, route []byte, m *message, look bool) (receivable bool, err error) {
+func sendMessage(socket rawSocket, route []byte, m *message, look bool) (receivable bool, err error) {
 	var events C.int
 	at := &events
 	if !look {
@@ -221,7 +224,7 @@ func sendMessage(socket unsafe.Pointer, route []byte, m *message, look bool) (re
 	if m.two {
 		two = 1
 	}
-	failed := C.kith_send(socket, chars(route), C.size_t(len(route)),
+	failed := C.kith_send(unsafe.Pointer(socket), chars(route), C.size_t(len(route)),
 		chars(m.first), C.size_t(len(m.first)), chars(m.body), C.size_t(len(m.body)), two, at)
 	if failed != 0 {
 		err = libzmq.Errno(failed)

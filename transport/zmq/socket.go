@@ -9,7 +9,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	libzmq "github.com/pebbe/zmq4"
 	"golang.org/x/sys/unix"
@@ -32,7 +31,7 @@ type socket struct {
 
 	mu     sync.Mutex
 	z      *libzmq.Socket // guarded by mu, as all below
-	raw    unsafe.Pointer // the same, as libzmq knows it
+	raw    rawSocket      // the same, as libzmq knows it
 	closed bool
 	// parked tells that the receiver waits, or is about to, having found nothing.
 	parked bool
