@@ -3,6 +3,7 @@
 package proof
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -227,8 +229,29 @@ func (p *process) kill() {
 	p.cmd.Process.Kill()
 }
 
-// pause stops the process, until resume. One that is dead stays so.
-func (p *process) pause()  { p.cmd.Process.Signal(syscall.SIGSTOP) }
+// pause stops the process, until resume. One that is dead stays so. The signal is only on
+// its way when it has been sent: on a busy machine threads run on, for long enough to
+// answer what is asked of them next.
+func (p *process) pause() {
+	p.cmd.Process.Signal(syscall.SIGSTOP)
+	for sent := time.Now(); p.runs() && time.Since(sent) < patience; {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// runs tells whether a thread of the process is neither stopped nor dead, where /proc tells.
+func (p *process) runs() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, path := range threads {
+		stat, _ := os.ReadFile(path)
+		// proc_pid_stat(5): the state comes after the name, which is in parentheses.
+		if _, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" ")); len(state) > 0 && !bytes.Contains([]byte("TtZX"), state[:1]) {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *process) resume() { p.cmd.Process.Signal(syscall.SIGCONT) }
 
 // close ends the process: by asking it to and, if it does not within a while, by
