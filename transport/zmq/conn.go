@@ -60,8 +60,8 @@ type conn struct {
 	socket *socket
 	route  []byte // what the ROUTER calls the other end; nil on a DEALER
 	plain  bool   // the other end is no peer: no bundles
-	// lost is told, without locks and at most once, that the socket knows no such
-	// route any more.
+	// lost is told, without locks, that nothing can be sent any more: a ROUTER knows no
+	// such route, or a call into the socket failed.
 	lost func()
 	// turn is the receiver's, if callers may stand in for it.
 	turn func() (more bool)

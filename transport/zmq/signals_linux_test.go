@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,6 +49,10 @@ func TestSignalsInterruptNothing(t *testing.T) {
 		if err := l.conn.Send(transport.Packet{Head: []byte("q"), Body: make([]byte, 512<<10)}); err != nil {
 			t.Fatal(err)
 		}
-		<-arrived
+		select {
+		case <-arrived:
+		case <-time.After(time.Minute):
+			t.Fatal("a message, or the answer to it, is lost")
+		}
 	}
 }

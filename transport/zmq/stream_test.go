@@ -39,7 +39,7 @@ func (n *numbered) check(b []byte) error {
 }
 
 // TestLongStream: a stream keeps its order and takes little memory, however long it is and
-// however fast its sender. (-zmq.stream 10240 -timeout 30m is what make soak does.)
+// however fast its sender. make soak sends 10 GiB.
 func TestLongStream(t *testing.T) {
 	alpha, bravo := pair(t, secret.Key{})
 	total := *streamMiB << 20
@@ -75,6 +75,8 @@ func TestLongStream(t *testing.T) {
 	before, most := resident(t), 0
 	over := make(chan struct{})
 	var watch sync.WaitGroup
+	end := sync.OnceFunc(func() { close(over); watch.Wait() })
+	defer end()
 	watch.Go(func() {
 		for {
 			select {
@@ -91,7 +93,7 @@ func TestLongStream(t *testing.T) {
 	for range *streamMiB {
 		content.fill(chunk)
 		if _, err := s.Write(chunk); err != nil {
-			t.Fatal(err)
+			t.Fatal(err, <-received) // the handler has ended, and knows more
 		}
 	}
 	if err := s.CloseWrite(); err != nil {
@@ -100,8 +102,7 @@ func TestLongStream(t *testing.T) {
 	if err := <-received; err != nil {
 		t.Error(err)
 	}
-	close(over)
-	watch.Wait()
+	end()
 	t.Logf("%d MiB, %.0f MiB/s, %d MiB of memory more than before", *streamMiB, float64(*streamMiB)/time.Since(begun).Seconds(), (most-before)>>20)
 	if most-before > 128<<20 {
 		t.Errorf("a stream took %d MiB", (most-before)>>20)
