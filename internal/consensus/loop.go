@@ -45,6 +45,7 @@ func (r *Replica) loop() {
 		case <-r.alarm.C:
 		case <-r.inbox.bell:
 		}
+		runtime.Gosched() // callers that were just answered come back with more
 		r.floor <- struct{}{}
 		if r.ctx.Err() != nil {
 			return // with the floor: nobody takes it any more
@@ -86,6 +87,9 @@ func (r *Replica) takeTurn(tick bool) {
 // stop ends everybody who waits.
 func (r *Replica) stop() {
 	cause := context.Cause(r.ctx)
+	if cause == outcome.ErrClosed && r.unwritten {
+		r.write(nil, false) // best effort: as after a crash otherwise
+	}
 	r.proposals.close(cause)
 	r.reads.close(cause)
 	r.publish()
@@ -106,11 +110,11 @@ func (r *Replica) onTick() {
 	}
 	r.forgetEvidence()
 	r.expire()
+	r.writeState()
 	r.publish()
 }
 
 func (r *Replica) turn() {
-	runtime.Gosched() // callers that were just answered come back with more
 	w := r.inbox.take(r.scratch.work)
 	r.scratch.work = w
 	for _, event := range w.events {
@@ -162,20 +166,12 @@ func (r *Replica) handle(rd raft.Ready) error {
 	if r.lead == r.id {
 		early = r.sendEarly(rd.Messages)
 	}
-	known := !rd.MustSync && len(rd.Entries) == 0 && raft.IsEmptySnap(rd.Snapshot)
-	if known { // all that is new is what is committed: this node has it on disk, and callers wait
-		if err := r.apply(rd.CommittedEntries); err != nil {
-			return err
-		}
-	}
 	if err := r.persist(rd); err != nil {
 		return err
 	}
 	r.sendRest(rd.Messages, early > 0)
-	if !known {
-		if err := r.apply(rd.CommittedEntries); err != nil {
-			return err
-		}
+	if err := r.apply(rd.CommittedEntries); err != nil {
+		return err
 	}
 	r.confirmed(rd.ReadStates)
 	r.node.Advance(rd)
@@ -220,7 +216,9 @@ func (r *Replica) follow(rd raft.Ready) {
 }
 
 // persist writes to the log what must be there before anything else happens. Every
-// hard state is written, synced or not (S4).
+// hard state is written, synced or not (S4): one that only says what is committed, which
+// needs no sync and nobody waits for, with the next entries or at the next tick, whichever
+// comes first. An index of what is committed that a crash took back is learnt again.
 func (r *Replica) persist(rd raft.Ready) error {
 	if !raft.IsEmptySnap(rd.Snapshot) {
 		if err := r.install(rd); err != nil {
@@ -228,35 +226,48 @@ func (r *Replica) persist(rd raft.Ready) error {
 		}
 	}
 	if rd.HardState != nil {
-		r.store.hard = rd.HardState
+		r.store.hard, r.unwritten = rd.HardState, true
 	}
-	if rd.HardState != nil || len(rd.Entries) > 0 {
-		if err := r.write(rd); err != nil {
+	if len(rd.Entries) > 0 || rd.MustSync {
+		if err := r.write(rd.Entries, rd.MustSync); err != nil {
 			return err
 		}
 	}
 	return r.store.append(rd.Entries)
 }
 
-func (r *Replica) write(rd raft.Ready) error {
+// write adds to the log on disk, with the hard state if that one has an older one.
+func (r *Replica) write(added []*pb.Entry, sync bool) error {
 	if r.wal == nil {
 		return nil
 	}
 	entries := r.scratch.entries[:0]
-	for _, e := range rd.Entries {
+	for _, e := range added {
 		entries = append(entries, wal.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Type: uint8(e.GetType()), Data: e.GetData()})
 	}
 	r.scratch.entries = entries
 	var hard *wal.State
-	if h := rd.HardState; h != nil {
+	if r.unwritten {
+		h := r.store.hard
 		hard = &wal.State{Term: h.GetTerm(), Vote: h.GetVote(), Commit: h.GetCommit()}
 		if planted.Bug(planted.ForgetVote) {
 			hard.Vote = 0
 		}
 	}
-	err := r.patiently(func() error { return r.wal.Append(hard, entries, rd.MustSync) })
+	err := r.patiently(func() error { return r.wal.Append(hard, entries, sync) })
 	clear(entries)
+	r.unwritten = r.unwritten && err != nil
 	return err
+}
+
+// writeState writes a hard state that still waits for that.
+func (r *Replica) writeState() {
+	if !r.unwritten {
+		return
+	}
+	if err := r.write(nil, false); err != nil {
+		r.fail(err)
+	}
 }
 
 // patiently does something to the log, and again for as long as the disk is full.

@@ -105,6 +105,8 @@ type Replica struct {
 	wal     *wal.Log        // nil in memory
 	snaps   *snapshot.Store // nil in memory
 	members map[uint64]*member
+	// unwritten: the log on disk has an older hard state than store.
+	unwritten bool
 
 	tick uint64
 	term uint64

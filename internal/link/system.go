@@ -11,7 +11,22 @@ type System struct{}
 
 // Listen opens a TCP listener.
 func (System) Listen(ctx context.Context, address string) (net.Listener, error) {
-	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return listener{l}, nil
+}
+
+// listener makes its connections prompt.
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return prompt(c), nil
 }
 
 // ListenPacket opens a UDP socket.
@@ -21,7 +36,11 @@ func (System) ListenPacket(ctx context.Context, address string) (net.PacketConn,
 
 // Dial opens a TCP connection, resolving names.
 func (System) Dial(ctx context.Context, address string) (net.Conn, error) {
-	return (&net.Dialer{Control: tune}).DialContext(ctx, "tcp", address)
+	c, err := (&net.Dialer{Control: tune}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return prompt(c), nil
 }
 
 // Resolve returns the addresses of a host name or IP literal.

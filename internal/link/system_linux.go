@@ -5,6 +5,7 @@ import (
 	"net"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,14 +31,19 @@ func unsent(conn net.Conn) func() (int, error) {
 	if raw == nil {
 		return nil
 	}
-	var n int
-	var err error
-	ask := func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }
+	var n int32
+	var errno syscall.Errno
+	ask := func(fd uintptr) { // raw: see socket
+		_, _, errno = syscall.RawSyscall(syscall.SYS_IOCTL, fd, unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n)))
+	}
 	return func() (int, error) {
 		if closed := raw.Control(ask); closed != nil {
 			return 0, closed
 		}
-		return n, err
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(n), nil
 	}
 }
 
@@ -49,8 +55,11 @@ func rawConn(c net.Conn) syscall.RawConn {
 	if tracked, ok := c.(*conn); ok {
 		c = tracked.Conn
 	}
-	if socket, ok := c.(*net.TCPConn); ok {
-		if raw, err := socket.SyscallConn(); err == nil {
+	switch c := c.(type) {
+	case *socket:
+		return c.raw
+	case *net.TCPConn:
+		if raw, err := c.SyscallConn(); err == nil {
 			return raw
 		}
 	}

@@ -34,7 +34,7 @@ func (l *Log) rotate(k kind, last uint64, base position, st State) error {
 	if len(l.payload) > 0 {
 		l.seal(l.payload)
 	}
-	return l.put()
+	return l.put(false)
 }
 
 // next returns the segment to go on to, with that many sectors at least, and its

@@ -64,6 +64,7 @@ type Log struct {
 	// Touched only by the call whose turn it is.
 	ledger
 	file     disk.File   // the last segment's; nil before the first batch
+	writer   disk.Writer // of batches
 	at       int         // number of the sector where the next batch goes
 	synced   int         // number of the first sector that is not synced
 	chain    uint32      // over all batches
@@ -103,6 +104,7 @@ const (
 // After an error that wraps [ErrFailed] the batch may be in the log or not. After
 // any other nothing of it is. The log keeps no reference to entries or their data.
 func (l *Log) Append(st *State, entries []Entry, sync bool) error {
+	sync = sync && !planted.Bug(planted.SkipSync)
 	if err := l.enter(); err != nil {
 		return err
 	}
@@ -120,12 +122,12 @@ func (l *Log) Append(st *State, entries []Entry, sync bool) error {
 		}
 		l.payload = appendHead(slices.Grow(l.payload[:0], size), kindAppend)
 		l.payload = appendEntries(l.payload, st, entries)
-		if err := l.write(reserve); err != nil {
+		if err := l.write(reserve, sync); err != nil {
 			return err
 		}
 		l.add(st, entries)
 	}
-	if sync && !planted.Bug(planted.SkipSync) {
+	if sync {
 		return l.sync()
 	}
 	return nil
@@ -148,7 +150,7 @@ func (l *Log) Compact(index, term uint64) error {
 	}
 	base := position{index, term}
 	l.payload = appendPosition(appendHead(l.payload[:0], kindCompact), base)
-	if err := l.write(0); err != nil {
+	if err := l.write(0, true); err != nil {
 		return err
 	}
 	if err := l.sync(); err != nil {
@@ -190,6 +192,7 @@ func (l *Log) Close() error {
 	}
 	l.closed = true
 	l.workers.Wait()
+	l.writer.Close()
 	l.closeErr = l.failed
 	if l.file != nil {
 		if l.failed == nil {
@@ -234,13 +237,13 @@ func (l *Log) fail(err error) error {
 const reserve = 8
 
 // write puts the batch in l.payload at the end of the log. It leaves that many
-// sectors of the segment free, or goes on to the next one.
-func (l *Log) write(free int) error {
+// sectors of the segment free, or goes on to the next one, which it does not sync.
+func (l *Log) write(free int, sync bool) error {
 	if l.file == nil || l.at+sectorsFor(len(l.payload))+free > l.current().sectors {
 		return l.rotate(kindBegin, l.last, l.base, l.state)
 	}
 	l.seal(l.payload)
-	return l.put()
+	return l.put(sync)
 }
 
 // current returns the segment that is written to.
@@ -253,12 +256,17 @@ func (l *Log) seal(payload []byte) {
 	l.sealed, l.chain = seal(l.sealed, payload, number, l.current().generation, l.chain)
 }
 
-// put writes what is in l.sealed.
-func (l *Log) put() error {
-	if _, err := l.file.WriteAt(l.sealed, int64(l.at)*sectorSize); err != nil {
+// put writes what is in l.sealed, and with sync makes durable all that was written.
+func (l *Log) put(sync bool) error {
+	start := time.Now()
+	if err := l.writer.Write(l.file, l.sealed, int64(l.at)*sectorSize, sync); err != nil {
 		return l.fail(err)
 	}
 	l.at += len(l.sealed) / sectorSize
+	if sync {
+		l.meter.took(time.Since(start))
+		l.synced = l.at
+	}
 	l.sealed = l.sealed[:0]
 	l.prepareAhead()
 	return nil

@@ -1,0 +1,205 @@
+//go:build cgo
+
+package disk
+
+/*
+#cgo LDFLAGS: -pthread
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+// A kith_thread does one write at a time. Both sides touch what is asked and answered only
+// when it is theirs: the thread between a value read from ask and one written to done, and
+// Go the rest of the time.
+typedef struct {
+	int ask, done; // eventfds; those who wait in Go wait for done
+	pthread_t id;
+	// What is asked.
+	int stop, fd;
+	int64_t off;
+	size_t len;
+	// What is answered: the first error, and of which call.
+	int err, syncing;
+	char room[];
+} kith_thread;
+
+static void kith_serve(kith_thread *t) {
+	t->err = t->syncing = 0;
+	for (size_t at = 0; at < t->len;) {
+		ssize_t n = pwrite(t->fd, t->room + at, t->len - at, t->off + at);
+		if (n > 0) {
+			at += n;
+		} else if (n == 0 || errno != EINTR) {
+			t->err = n == 0 ? EIO : errno;
+			return;
+		}
+	}
+	t->syncing = 1;
+	while (fdatasync(t->fd) != 0)
+		if (errno != EINTR) {
+			t->err = errno;
+			return;
+		}
+}
+
+static void *kith_run(void *arg) {
+	kith_thread *t = arg;
+	prctl(PR_SET_NAME, "kith-disk");
+	for (;;) {
+		uint64_t n;
+		if (read(t->ask, &n, sizeof n) != sizeof n)
+			continue; // a signal: nothing else interrupts it
+		if (t->stop)
+			return NULL;
+		kith_serve(t);
+		n = 1;
+		while (write(t->done, &n, sizeof n) != sizeof n)
+			;
+	}
+}
+
+static void kith_free(kith_thread *t) {
+	if (t->ask >= 0)
+		close(t->ask);
+	free(t);
+}
+
+// kith_start returns NULL where there are no resources for it. Go's runtime handles
+// signals, on its own threads.
+static kith_thread *kith_start(size_t room) {
+	kith_thread *t = calloc(1, sizeof *t + room);
+	if (t == NULL)
+		return NULL;
+	t->ask = eventfd(0, EFD_CLOEXEC);
+	t->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pthread_attr_t attr;
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 256 << 10);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int failed = t->ask < 0 || t->done < 0 || pthread_create(&t->id, &attr, kith_run, t) != 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (failed) {
+		if (t->done >= 0)
+			close(t->done);
+		kith_free(t);
+		return NULL;
+	}
+	return t;
+}
+
+// kith_end waits for the thread. done is closed by Go.
+static void kith_end(kith_thread *t) {
+	uint64_t n = 1;
+	t->stop = 1;
+	while (write(t->ask, &n, sizeof n) != sizeof n)
+		;
+	pthread_join(t->id, NULL);
+	kith_free(t);
+}
+
+static char *kith_room(kith_thread *t) { return t->room; }
+*/
+import "C"
+
+import (
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// thread writes and syncs outside of Go's scheduler. Its methods are not safe for
+// concurrent use.
+type thread struct {
+	c        *C.kith_thread
+	room     []byte   // C's
+	done     *os.File // has a value when the thread has done what it was asked
+	wait     syscall.RawConn
+	answered func(done uintptr) bool // takes the value
+}
+
+// startThread returns nil where there can be none.
+func startThread() *thread {
+	c := C.kith_start(threadRoom)
+	if c == nil {
+		return nil
+	}
+	t := &thread{c: c, room: unsafe.Slice((*byte)(unsafe.Pointer(C.kith_room(c))), threadRoom)}
+	t.done = os.NewFile(uintptr(c.done), "eventfd")
+	t.answered = take
+	var err error
+	if t.wait, err = t.done.SyscallConn(); err == nil {
+		err = t.done.SetReadDeadline(time.Time{}) // an error tells that nobody can wait for it
+	}
+	if err != nil {
+		t.close()
+		return nil
+	}
+	return t
+}
+
+func (t *thread) close() {
+	C.kith_end(t.c)
+	t.done.Close()
+}
+
+// write is the thread's pwrite and fdatasync. The file stays open meanwhile: Close waits for
+// a running Control.
+func (t *thread) write(f *os.File, b []byte, off int64) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var unknown error
+	err = conn.Control(func(fd uintptr) {
+		t.c.fd, t.c.off, t.c.len = C.int(fd), C.int64_t(off), C.size_t(copy(t.room, b))
+		if unknown = t.ask(); unknown == nil {
+			unknown = t.wait.Read(t.answered)
+		}
+	})
+	switch {
+	case err != nil:
+		return failed("write", f, os.ErrClosed) // there is no other reason for it
+	case unknown != nil:
+		return failed("write", f, unknown)
+	case t.c.err == 0:
+		return nil
+	case t.c.syncing != 0:
+		return failed("fdatasync", f, syscall.Errno(t.c.err))
+	}
+	return failed("write", f, syscall.Errno(t.c.err))
+}
+
+// ask and take use raw system calls, which the runtime does not take note of: neither can
+// block.
+func (t *thread) ask() error {
+	one := uint64(1)
+	for {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(t.c.ask), uintptr(unsafe.Pointer(&one)), 8)
+		switch errno {
+		case 0:
+			return nil
+		case syscall.EINTR:
+		default:
+			return errno
+		}
+	}
+}
+
+func take(done uintptr) bool {
+	var n uint64
+	for {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_READ, done, uintptr(unsafe.Pointer(&n)), 8)
+		if errno != syscall.EINTR {
+			return errno == 0
+		}
+	}
+}
