@@ -4,7 +4,9 @@ package disk
 
 /*
 #cgo LDFLAGS: -pthread
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -17,7 +19,8 @@ package disk
 // when it is theirs: the thread between a value read from ask and one written to done, and
 // Go the rest of the time.
 typedef struct {
-	int ask, done; // eventfds; those who wait in Go wait for done
+	int ask;     // an eventfd
+	int done[2]; // a pipe: to read from an eventfd would make it writable, which wakes pollers
 	pthread_t id;
 	// What is asked.
 	int stop, fd;
@@ -57,8 +60,7 @@ static void *kith_run(void *arg) {
 		if (t->stop)
 			return NULL;
 		kith_serve(t);
-		n = 1;
-		while (write(t->done, &n, sizeof n) != sizeof n)
+		while (write(t->done[1], &n, 1) != 1)
 			;
 	}
 }
@@ -66,6 +68,8 @@ static void *kith_run(void *arg) {
 static void kith_free(kith_thread *t) {
 	if (t->ask >= 0)
 		close(t->ask);
+	if (t->done[1] >= 0)
+		close(t->done[1]);
 	free(t);
 }
 
@@ -76,26 +80,27 @@ static kith_thread *kith_start(size_t room) {
 	if (t == NULL)
 		return NULL;
 	t->ask = eventfd(0, EFD_CLOEXEC);
-	t->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pipe2(t->done, O_CLOEXEC) != 0 || fcntl(t->done[0], F_SETFL, O_NONBLOCK) != 0)
+		t->done[0] = t->done[1] = -1;
 	pthread_attr_t attr;
 	sigset_t all, old;
 	sigfillset(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 256 << 10);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int failed = t->ask < 0 || t->done < 0 || pthread_create(&t->id, &attr, kith_run, t) != 0;
+	int failed = t->ask < 0 || t->done[0] < 0 || pthread_create(&t->id, &attr, kith_run, t) != 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	if (failed) {
-		if (t->done >= 0)
-			close(t->done);
+		if (t->done[0] >= 0)
+			close(t->done[0]);
 		kith_free(t);
 		return NULL;
 	}
 	return t;
 }
 
-// kith_end waits for the thread. done is closed by Go.
+// kith_end waits for the thread. Go closes done[0].
 static void kith_end(kith_thread *t) {
 	uint64_t n = 1;
 	t->stop = 1;
@@ -121,9 +126,9 @@ import (
 type thread struct {
 	c        *C.kith_thread
 	room     []byte   // C's
-	done     *os.File // has a value when the thread has done what it was asked
+	done     *os.File // has a byte when the thread has done what it was asked
 	wait     syscall.RawConn
-	answered func(done uintptr) bool // takes the value
+	answered func(done uintptr) bool // takes it
 }
 
 // startThread returns nil where there can be none.
@@ -133,7 +138,7 @@ func startThread() *thread {
 		return nil
 	}
 	t := &thread{c: c, room: unsafe.Slice((*byte)(unsafe.Pointer(C.kith_room(c))), threadRoom)}
-	t.done = os.NewFile(uintptr(c.done), "eventfd")
+	t.done = os.NewFile(uintptr(c.done[0]), "pipe")
 	t.answered = take
 	var err error
 	if t.wait, err = t.done.SyscallConn(); err == nil {
@@ -195,9 +200,9 @@ func (t *thread) ask() error {
 }
 
 func take(done uintptr) bool {
-	var n uint64
+	var b [1]byte
 	for {
-		_, _, errno := syscall.RawSyscall(syscall.SYS_READ, done, uintptr(unsafe.Pointer(&n)), 8)
+		_, _, errno := syscall.RawSyscall(syscall.SYS_READ, done, uintptr(unsafe.Pointer(&b)), 1)
 		if errno != syscall.EINTR {
 			return errno == 0
 		}
