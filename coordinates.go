@@ -23,6 +23,19 @@ func (c coordinates) Propose(ctx context.Context, cmd *statepb.Command) (*statep
 	return r.Propose(ctx, cmd)
 }
 
+// Submit is Propose for who asks for the answer later.
+func (c coordinates) Submit(ctx context.Context, cmd *statepb.Command) (queue.Proposal, error) {
+	r, err := c.replica(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.Submit(ctx, cmd)
+	if err != nil {
+		return nil, err // not p: a nil pointer in an interface is not nil
+	}
+	return p, nil
+}
+
 func (c coordinates) Barrier(ctx context.Context) error {
 	r, err := c.replica(ctx)
 	if err != nil {
@@ -51,6 +64,10 @@ func (c coordinates) View(fn func(*state.Machine)) error {
 
 func (c coordinates) Subscribe(prefix string) (<-chan uint64, func()) {
 	return c.hub.Subscribe(prefix)
+}
+
+func (c coordinates) Listen(name string, fn func()) (cancel func()) {
+	return c.hub.Listen(name, fn)
 }
 
 func (c coordinates) Session(ctx context.Context) (uint64, error) {

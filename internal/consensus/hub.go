@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/kith-go/kith/internal/state"
@@ -15,6 +16,16 @@ type Hub struct {
 	// lengths counts the subscribed prefixes of each length, so that a change
 	// looks up as many prefixes of its name as there are lengths.
 	lengths map[int]int
+	// listeners are those who want to be called, by the exact name.
+	listeners map[string][]*listener
+	passes    uint64 // counts those over the listeners
+	called    []*listener
+}
+
+// listener is one who wants to be called.
+type listener struct {
+	fn   func()
+	pass uint64 // the last one in which it was found
 }
 
 // Subscribe returns a channel with room for one value. It gets the revision of a
@@ -52,28 +63,82 @@ func (h *Hub) remove(prefix string, c chan uint64) {
 	}
 }
 
-// notify wakes whom the changes concern.
-func (h *Hub) notify(changes []state.Change) {
+// Listen has fn called after changes of exactly that name were applied, and when another
+// state came into force: once after any number of changes at a time, by whoever applied
+// them. The machine goes on when fn returns, so it must be quick and wait for nobody. No
+// lock of the hub's is held, nor the machine. cancel ends it, and may be called more than
+// once; a call that is under way may come to its end after that.
+//
+// It is for those whom a change concerns at once: to wake a goroutine that then looks
+// and wakes another one takes longer than the look.
+func (h *Hub) Listen(name string, fn func()) (cancel func()) {
+	l := &listener{fn: fn}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.prefixes) == 0 {
-		return
+	if h.listeners == nil {
+		h.listeners = make(map[string][]*listener)
 	}
-	for _, c := range changes {
-		for n := range h.lengths {
-			if n <= len(c.Name) {
-				wake(h.prefixes[c.Name[:n]], c.Revision)
-			}
-		}
+	h.listeners[name] = append(h.listeners[name], l)
+	return func() { h.unlisten(name, l) }
+}
+
+func (h *Hub) unlisten(name string, l *listener) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	left := slices.DeleteFunc(h.listeners[name], func(other *listener) bool { return other == l })
+	if len(left) == 0 {
+		delete(h.listeners, name)
+	} else {
+		h.listeners[name] = left
 	}
 }
 
-// WakeAll wakes everybody: another state is in force.
+// notify wakes and calls whom the changes concern. It is called by one goroutine at a time.
+func (h *Hub) notify(changes []state.Change) {
+	h.tell(func() {
+		for _, c := range changes {
+			for n := range h.lengths {
+				if n <= len(c.Name) {
+					wake(h.prefixes[c.Name[:n]], c.Revision)
+				}
+			}
+			h.find(h.listeners[c.Name])
+		}
+	})
+}
+
+// WakeAll wakes and calls everybody: another state is in force. It is called as notify is.
 func (h *Hub) WakeAll() {
+	h.tell(func() {
+		for _, subscribed := range h.prefixes {
+			wake(subscribed, 0)
+		}
+		for _, listeners := range h.listeners {
+			h.find(listeners)
+		}
+	})
+}
+
+// tell calls those whom finds has found.
+func (h *Hub) tell(finds func()) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, subscribed := range h.prefixes {
-		wake(subscribed, 0)
+	h.passes++
+	finds()
+	h.mu.Unlock()
+	for _, l := range h.called {
+		l.fn()
+	}
+	clear(h.called)
+	h.called = h.called[:0]
+}
+
+// find notes listeners that are to be called, each once in a pass. mu is held.
+func (h *Hub) find(listeners []*listener) {
+	for _, l := range listeners {
+		if l.pass != h.passes {
+			l.pass = h.passes
+			h.called = append(h.called, l)
+		}
 	}
 }
 

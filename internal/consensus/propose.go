@@ -350,6 +350,26 @@ func (p *proposals) close(err error) {
 // Unknown if the command was sent to a leader, else NotDone. What the machine
 // itself refuses is in the result's code. The result is read-only.
 func (r *Replica) Propose(ctx context.Context, cmd *statepb.Command) (*statepb.Result, error) {
+	p, err := r.Submit(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	result, err, _ := p.Answer(context.Background(), ctx)
+	return result, err
+}
+
+// Proposal is a command under way, between Submit and its answer. It is for those who must
+// not take a command back only because their caller has gone. It is not safe for concurrent
+// use.
+type Proposal struct {
+	replica *Replica
+	call    *call
+}
+
+// Submit begins what Propose does. It does not wait; ctx must not have ended. Whoever calls
+// it asks for the answer until it is known. Errors are those of Propose that come before
+// anything is sent. Nothing of cmd is kept.
+func (r *Replica) Submit(ctx context.Context, cmd *statepb.Command) (*Proposal, error) {
 	if ctx.Err() != nil {
 		return nil, r.failed(context.Cause(ctx), outcome.NotDone)
 	}
@@ -366,15 +386,33 @@ func (r *Replica) Propose(ctx context.Context, cmd *statepb.Command) (*statepb.R
 		return nil, r.failed(err, outcome.NotDone)
 	}
 	r.inbox.wake()
+	return &Proposal{r, c}, nil
+}
+
+// Answer blocks until there is an answer, which is Propose's then. When lasting ends before,
+// the command is taken back, and the answer is what Propose returns then. When ctx ends
+// before, the answer is not known, the command stays under way, and Answer can be called
+// again.
+func (p *Proposal) Answer(ctx, lasting context.Context) (result *statepb.Result, err error, known bool) {
 	select {
-	case result, ok := <-c.done:
-		return r.concluded(c, result, ok)
+	case result, ok := <-p.call.done:
+		result, err := p.replica.concluded(p.call, result, ok)
+		return result, err, true
 	case <-ctx.Done():
+		return nil, nil, false
+	case <-lasting.Done():
+		result, err := p.takeBack(lasting)
+		return result, err, true
 	}
-	everSent := r.proposals.abandon(c)
+}
+
+// takeBack is for a caller whose ctx has ended.
+func (p *Proposal) takeBack(ctx context.Context) (*statepb.Result, error) {
+	r := p.replica
+	everSent := r.proposals.abandon(p.call)
 	select { // it was answered in this very moment
-	case result, ok := <-c.done:
-		return r.concluded(c, result, ok)
+	case result, ok := <-p.call.done:
+		return r.concluded(p.call, result, ok)
 	default:
 	}
 	what := outcome.NotDone

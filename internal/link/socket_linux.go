@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"unsafe"
 )
@@ -61,13 +60,13 @@ func (t *transfer) tryWrite(fd uintptr) bool {
 // that has to wait.
 func (t *transfer) try(call, fd uintptr) (wait bool) {
 	rest := t.b[t.n:]
-	order.Add(1)
+	ordered()
 	for {
 		n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)))
 		switch errno {
 		case 0:
 			t.n += int(n)
-			order.Add(1)
+			ordered()
 			return false
 		case syscall.EINTR:
 		case syscall.EAGAIN:
@@ -78,10 +77,6 @@ func (t *transfer) try(call, fd uintptr) (wait bool) {
 		}
 	}
 }
-
-// order tells the race detector what package syscall tells it of its calls: what was done
-// before something was sent was done before it is received.
-var order atomic.Uint64
 
 // Read is the connection's.
 func (s *socket) Read(b []byte) (int, error) {

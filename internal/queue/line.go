@@ -12,18 +12,15 @@ import (
 	"github.com/kith-go/kith/internal/state/statepb"
 )
 
-// line is one queue as the places of one holder that stand in it see it. One
-// goroutine looks at the queue after each change, on behalf of them all: only those
-// are woken whose turn it is, or whose place is lost.
+// line is one queue as the places of one holder that stand in it see it. Who applies a
+// change looks at the queue afterwards, on behalf of them all: only those are woken whose
+// turn it is, or whose place is lost.
 type line struct {
 	lineName
-	owner *Places
-	queue *statepb.QueueName // for commands
-	users int                // places that are not settled; guarded by owner.mu
-
-	changed     <-chan uint64
-	unsubscribe func()
-	quit        chan struct{} // closed when the last user is gone
+	owner    *Places
+	queue    *statepb.QueueName // for commands
+	users    int                // places that are not settled; guarded by owner.mu
+	unlisten func()
 
 	// mu is taken within View, and held for moments only.
 	mu       sync.Mutex
@@ -52,31 +49,13 @@ func newLine(p *Places, name lineName) *line {
 		lineName: name,
 		owner:    p,
 		queue:    &statepb.QueueName{Kind: name.kind, Name: name.name},
-		quit:     make(chan struct{}),
 		standing: make(map[uint64]*Place),
 	}
-	l.changed, l.unsubscribe = p.replica.Subscribe(name.name)
+	l.unlisten = p.replica.Listen(name.name, func() { l.look(nil) })
 	return l
 }
 
-// watch looks after each change, until the last place is settled or the replica ends.
-func (l *line) watch() {
-	defer l.unsubscribe()
-	ended := l.owner.replica.Context()
-	for {
-		select {
-		case <-l.changed:
-			l.look(nil)
-		case <-l.quit:
-			return
-		case <-ended.Done():
-			l.abandon(context.Cause(ended))
-			return
-		}
-	}
-}
-
-// abandon ends all places: nothing can be known of them any more.
+// abandon ends all places: nothing can be known of them any more, for the replica has ended.
 func (l *line) abandon(cause error) {
 	l.mu.Lock()
 	left := slices.Collect(maps.Values(l.standing))
@@ -248,6 +227,9 @@ func (l *line) follow(p *Place) {
 		}
 		return nil
 	})
+	if ended := l.owner.replica.Context(); ended.Err() != nil {
+		l.abandon(context.Cause(ended)) // the replica's end may not have met p here
+	}
 }
 
 // await returns nil if p is among the first n, else one who waits for that.

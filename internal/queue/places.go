@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +29,7 @@ type Places struct {
 
 	mu     sync.Mutex // guards the fields below
 	closed bool
+	ending bool   // the end of the replica will be that of the lines
 	count  uint64 // of members that were given a name of their own
 	lines  map[lineName]*line
 	named  map[placeName]*Place // those with a name that the caller chose, until they are settled
@@ -170,42 +173,34 @@ func (p *Places) attempt(ctx context.Context, r *Request) (*Place, *statepb.Resu
 // known: a command that was taken back after it was sent could still be done, after
 // any Leave.
 func (p *Places) enter(ctx context.Context, place *Place, cmd *statepb.Command) (*statepb.Result, error) {
-	if ctx.Done() == nil {
-		result, err := p.propose(place.ctx, cmd)
+	if err := p.pass(ctx, place.ctx); err != nil {
+		place.undo(nil, err)
+		return nil, err
+	}
+	proposal, err := p.replica.Submit(ctx, cmd)
+	if err != nil {
+		<-p.gate
+		place.undo(nil, err)
+		return nil, err
+	}
+	result, err, known := proposal.Answer(ctx, place.ctx)
+	if known {
+		<-p.gate
 		if err != nil {
 			place.undo(nil, err)
 		}
 		return result, err
 	}
-	type answer struct {
-		result *statepb.Result
-		err    error
+	place.giveUp()
+	withdraw := func() {
+		result, err, _ := proposal.Answer(context.Background(), place.ctx)
+		<-p.gate
+		place.undo(result, err)
 	}
-	answers := make(chan answer) // unbuffered: the answer is received, or ctx has ended, never both
-	data := cmd.GetEnter().Data
-	cmd.GetEnter().Data = append([]byte(nil), data...) // the caller's until Enter returns
-	begun := p.spawn(func() {
-		result, err := p.propose(place.ctx, cmd)
-		select {
-		case answers <- answer{result, err}:
-		case <-ctx.Done():
-			place.undo(result, err)
-		}
-	})
-	if !begun {
-		place.settle(nil)
-		return nil, NotDone("", "", outcome.ErrClosed, "")
+	if !p.spawn(withdraw) {
+		withdraw() // closed: the replica has ended, and lets nobody wait
 	}
-	select {
-	case a := <-answers:
-		if a.err != nil {
-			place.undo(nil, a.err)
-		}
-		return a.result, a.err
-	case <-ctx.Done():
-		place.giveUp()
-		return nil, p.late(ctx)
-	}
+	return nil, p.late(ctx)
 }
 
 // late is the error of a call whose context has ended. The replica knows whether
@@ -220,17 +215,29 @@ func (p *Places) late(ctx context.Context) error {
 
 // propose proposes when there is room.
 func (p *Places) propose(ctx context.Context, cmd *statepb.Command) (*statepb.Result, error) {
-	select {
-	case p.gate <- struct{}{}:
-	default:
-		select {
-		case p.gate <- struct{}{}:
-		case <-ctx.Done():
-			return nil, p.late(ctx)
-		}
+	if err := p.pass(ctx, ctx); err != nil {
+		return nil, err
 	}
 	defer func() { <-p.gate }()
 	return p.replica.Propose(ctx, cmd)
+}
+
+// pass returns nil when there is room for one more command, which whoever has taken it
+// gives back, or an error when one of the two contexts has ended.
+func (p *Places) pass(ctx, lasting context.Context) error {
+	select {
+	case p.gate <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case p.gate <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return p.late(ctx)
+	case <-lasting.Done():
+		return p.late(lasting)
+	}
 }
 
 // spawn runs f in a goroutine of its own, unless the places are closed.
@@ -285,9 +292,9 @@ func (p *Places) place(ctx context.Context, session Session, r *Request) (*Place
 func (p *Places) lineLocked(key lineName) *line {
 	l := p.lines[key]
 	if l == nil {
+		p.outlive()
 		l = newLine(p, key)
 		p.lines[key] = l
-		p.wg.Go(l.watch)
 	}
 	l.users++
 	return l
@@ -306,8 +313,28 @@ func (p *Places) done(place *Place) {
 	}
 	if l.users--; l.users == 0 {
 		delete(p.lines, l.lineName)
-		close(l.quit)
+		l.unlisten()
 	}
+}
+
+// outlive sees to it, once, that all places end with the replica. mu is held, and the places
+// are not closed: who closes them has ended the replica before, and waits.
+func (p *Places) outlive() {
+	if p.ending {
+		return
+	}
+	p.ending = true
+	p.wg.Add(1)
+	ended := p.replica.Context()
+	context.AfterFunc(ended, func() {
+		defer p.wg.Done()
+		p.mu.Lock()
+		lines := slices.Collect(maps.Values(p.lines))
+		p.mu.Unlock()
+		for _, l := range lines {
+			l.abandon(context.Cause(ended))
+		}
+	})
 }
 
 // pause waits before another try of what is done in the background.

@@ -287,7 +287,7 @@ func TestNameIsFreeAtOnce(t *testing.T) {
 			close(looking)
 			<-told
 		}
-		c.Propose(&statepb.Command{Op: &statepb.Command_Leave{Leave: &statepb.Leave{
+		go c.Propose(&statepb.Command{Op: &statepb.Command_Leave{Leave: &statepb.Leave{
 			Queue: &statepb.QueueName{Kind: statepb.QueueName_GROUP, Name: "g"}, Session: first.Session().SessionID(), Token: first.Token(),
 		}}})
 		<-looking

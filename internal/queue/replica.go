@@ -14,6 +14,10 @@ type Replica interface {
 	// state has it. It blocks until then, until ctx ends, or the node. Errors are
 	// *outcome.Error. Nothing of cmd is kept after it returned.
 	Propose(ctx context.Context, cmd *statepb.Command) (*statepb.Result, error)
+	// Submit begins what Propose does. It may block until the replica is there, ctx ends, or
+	// the node; errors are those of Propose before anything was sent. Whoever calls it
+	// asks for the answer until it is known. Nothing of cmd is kept.
+	Submit(ctx context.Context, cmd *statepb.Command) (Proposal, error)
 	// Barrier returns once the local state has every change that was acknowledged
 	// before the call (S10).
 	Barrier(ctx context.Context) error
@@ -24,6 +28,10 @@ type Replica interface {
 	// of a name with the prefix was applied, and when another state came into force;
 	// while there is one that nobody has received, further ones are dropped.
 	Subscribe(prefix string) (changed <-chan uint64, cancel func())
+	// Listen has fn called after changes of exactly that name were applied, once after any
+	// number of them at a time, and when another state came into force. What applies them
+	// waits meanwhile, and holds no lock.
+	Listen(name string, fn func()) (cancel func())
 	// Hold returns the session that places belong to, which it opens if there is
 	// none. It blocks until then, until ctx ends, or the node. Errors are
 	// *outcome.Error.
@@ -31,6 +39,15 @@ type Replica interface {
 	// Context ends with the node; its cause then is outcome.ErrClosed or what
 	// halted agreement on this node.
 	Context() context.Context
+}
+
+// Proposal is a command under way.
+type Proposal interface {
+	// Answer blocks until there is an answer, which is Propose's then. When lasting ends
+	// before, the command is taken back, and the answer is what Propose returns then. When
+	// ctx ends before, the answer is not known, the command stays under way, and Answer can
+	// be called again.
+	Answer(ctx, lasting context.Context) (result *statepb.Result, err error, known bool)
 }
 
 // Session is the cluster's promise that places stay until it ends.

@@ -94,33 +94,48 @@ func (c *Cluster) appendLocked(e *statepb.Entry) *statepb.Result {
 	return result
 }
 
-// Propose does a command, as somebody outside of the test's nodes.
-func (c *Cluster) Propose(cmd *statepb.Command) *statepb.Result {
+// change runs do with the lock, then calls who listens for what has changed.
+func (c *Cluster) change(do func()) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.seq++
-	cmd.Seq = c.seq
-	batch := &statepb.Batch{Proposer: c.proposer, Low: c.seq, Commands: []*statepb.Command{cmd}}
-	return c.appendLocked(&statepb.Entry{Batches: []*statepb.Batch{batch}})
+	do()
+	var calls []*ear
+	for _, n := range c.nodes {
+		calls = append(calls, n.takeCalls()...)
+	}
+	c.mu.Unlock()
+	for _, e := range calls {
+		e.call()
+	}
+}
+
+// Propose does a command, as somebody outside of the test's nodes.
+func (c *Cluster) Propose(cmd *statepb.Command) (result *statepb.Result) {
+	c.change(func() {
+		c.seq++
+		cmd.Seq = c.seq
+		batch := &statepb.Batch{Proposer: c.proposer, Low: c.seq, Commands: []*statepb.Command{cmd}}
+		result = c.appendLocked(&statepb.Entry{Batches: []*statepb.Batch{batch}})
+	})
+	return result
 }
 
 // Advance moves agreed time.
 func (c *Cluster) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.time += uint64(d / time.Millisecond)
-	c.appendLocked(&statepb.Entry{})
+	c.change(func() {
+		c.time += uint64(d / time.Millisecond)
+		c.appendLocked(&statepb.Entry{})
+	})
 }
 
 // End ends a session as its time being up does: first its holder's context ends,
 // then what belongs to it goes (S11).
 func (c *Cluster) End(session uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, n := range c.nodes {
-		n.lapse(session)
-	}
-	c.appendLocked(&statepb.Entry{Ended: []uint64{session}})
+	c.change(func() {
+		for _, n := range c.nodes {
+			n.lapse(session)
+		}
+		c.appendLocked(&statepb.Entry{Ended: []uint64{session}})
+	})
 }
 
 // View calls fn with the state that the whole log leads to.

@@ -8,7 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/kith-go/kith/internal/outcome"
+	"github.com/kith-go/kith/internal/queue"
 	"github.com/kith-go/kith/internal/state"
 	"github.com/kith-go/kith/internal/state/statepb"
 )
@@ -44,12 +47,16 @@ type Node struct {
 	mu      sync.RWMutex // guards what follows
 	machine *state.Machine
 	ears    map[*ear]bool
+	calls   []*ear // to be called as soon as no lock is held
 	viewErr error
 }
 
+// ear is a subscription, or a listener: then it has a call, and its prefix is the name.
 type ear struct {
 	prefix  string
 	changed chan uint64
+	call    func()
+	due     bool // the call is in Node.calls
 }
 
 // Join adds a node to the cluster. Whoever called it closes it.
@@ -74,11 +81,11 @@ func (n *Node) Cluster() *Cluster { return n.cluster }
 
 // Delay lets the node fall behind, until that is over or it must catch up.
 func (n *Node) Delay(held bool) {
-	n.cluster.mu.Lock()
-	defer n.cluster.mu.Unlock()
-	if n.held = held; !held {
-		n.catchUpLocked()
-	}
+	n.cluster.change(func() {
+		if n.held = held; !held {
+			n.catchUpLocked()
+		}
+	})
 }
 
 // FailViews lets View return err; nil ends that.
@@ -114,14 +121,22 @@ func (n *Node) checkSession() {
 func (n *Node) notify(changes []state.Change) {
 	for _, c := range changes {
 		for e := range n.ears {
-			if strings.HasPrefix(c.Name, e.prefix) {
-				e.ring(c.Revision)
+			if c.Name == e.prefix || e.call == nil && strings.HasPrefix(c.Name, e.prefix) {
+				n.ring(e, c.Revision)
 			}
 		}
 	}
 }
 
-func (e *ear) ring(revision uint64) {
+// ring tells one who listens; mu is held.
+func (n *Node) ring(e *ear, revision uint64) {
+	if e.call != nil {
+		if !e.due {
+			e.due = true
+			n.calls = append(n.calls, e)
+		}
+		return
+	}
 	select {
 	case e.changed <- revision:
 	default:
@@ -130,17 +145,17 @@ func (e *ear) ring(revision uint64) {
 
 // Install brings the node up to date by a snapshot in the place of log entries.
 func (n *Node) Install() {
-	n.cluster.mu.Lock()
-	defer n.cluster.mu.Unlock()
-	var stream bytes.Buffer
-	if _, err := n.cluster.machine.Snapshot().WriteTo(&stream); err != nil {
-		panic(err)
-	}
-	m, err := state.Restore(&stream)
-	if err != nil {
-		panic(err)
-	}
-	n.replace(m)
+	n.cluster.change(func() {
+		var stream bytes.Buffer
+		if _, err := n.cluster.machine.Snapshot().WriteTo(&stream); err != nil {
+			panic(err)
+		}
+		m, err := state.Restore(&stream)
+		if err != nil {
+			panic(err)
+		}
+		n.replace(m)
+	})
 }
 
 // replace puts another state in force.
@@ -150,24 +165,25 @@ func (n *Node) replace(m *state.Machine) {
 	n.machine = m
 	n.checkSession()
 	for e := range n.ears {
-		e.ring(0)
+		n.ring(e, 0)
 	}
 }
 
 // Move makes the node one of another cluster.
 func (n *Node) Move(to *Cluster) {
-	n.cluster.mu.Lock()
-	defer n.cluster.mu.Unlock()
-	to.mu.Lock()
-	defer to.mu.Unlock()
-	n.cluster.nodes = slices.DeleteFunc(n.cluster.nodes, func(other *Node) bool { return other == n })
-	to.nodes = append(to.nodes, n)
-	n.cluster = to
-	m := found(to.id, nil)
-	for _, data := range to.log {
-		apply(m, data)
-	}
-	n.replace(m)
+	from := n.cluster
+	from.change(func() {
+		to.change(func() {
+			from.nodes = slices.DeleteFunc(from.nodes, func(other *Node) bool { return other == n })
+			to.nodes = append(to.nodes, n)
+			n.cluster = to
+			m := found(to.id, nil)
+			for _, data := range to.log {
+				apply(m, data)
+			}
+			n.replace(m)
+		})
+	})
 }
 
 func (n *Node) ended() error {
@@ -203,10 +219,41 @@ func (n *Node) Propose(ctx context.Context, cmd *statepb.Command) (*statepb.Resu
 	return result, nil
 }
 
+// Submit begins a proposal, whose hooks run on a goroutine of its own.
+func (n *Node) Submit(_ context.Context, cmd *statepb.Command) (queue.Proposal, error) {
+	return &proposal{node: n, cmd: proto.CloneOf(cmd), done: make(chan answer, 1)}, nil
+}
+
+type proposal struct {
+	node *Node
+	cmd  *statepb.Command // nil once it was proposed
+	done chan answer
+}
+
+type answer struct {
+	result *statepb.Result
+	err    error
+}
+
+// Answer proposes when it is called for the first time, until lasting ends.
+func (p *proposal) Answer(ctx, lasting context.Context) (*statepb.Result, error, bool) {
+	if cmd := p.cmd; cmd != nil {
+		p.cmd = nil
+		go func() {
+			result, err := p.node.Propose(lasting, cmd)
+			p.done <- answer{result, err}
+		}()
+	}
+	select {
+	case a := <-p.done:
+		return a.result, a.err, true
+	case <-ctx.Done():
+		return nil, nil, false
+	}
+}
+
 func (n *Node) catchUp() {
-	n.cluster.mu.Lock()
-	defer n.cluster.mu.Unlock()
-	n.catchUpLocked()
+	n.cluster.change(n.catchUpLocked)
 }
 
 // Barrier lets the node catch up.
@@ -250,17 +297,38 @@ func (n *Node) view(fn func(*state.Machine)) error {
 // Subscribe is the replica's.
 func (n *Node) Subscribe(prefix string) (<-chan uint64, func()) {
 	e := &ear{prefix: prefix, changed: make(chan uint64, 1)}
+	return e.changed, n.hear(e)
+}
+
+// Listen is the replica's.
+func (n *Node) Listen(name string, fn func()) (cancel func()) {
+	return n.hear(&ear{prefix: name, call: fn})
+}
+
+func (n *Node) hear(e *ear) (cancel func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ears[e] = true
-	return e.changed, func() {
+	return func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.ears, e)
 	}
 }
 
-// Subscriptions returns how many there are.
+// takeCalls returns those who are to be called, once.
+func (n *Node) takeCalls() []*ear {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	calls := n.calls
+	n.calls = nil
+	for _, e := range calls {
+		e.due = false
+	}
+	return calls
+}
+
+// Subscriptions returns how many there are, those who listen included.
 func (n *Node) Subscriptions() int {
 	n.mu.RLock()
 	defer n.mu.RUnlock()

@@ -40,14 +40,15 @@ func (n *Node) Hold(ctx context.Context) (queue.Session, error) {
 	}
 	s := &Session{id: r.GetRevision()}
 	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
-	n.cluster.mu.Lock()
-	defer n.cluster.mu.Unlock()
-	if n.session != nil && n.session.ctx.Err() == nil { // another call was faster
-		s.cancel(outcome.ErrSessionEnded)
-		return n.session, nil
-	}
-	n.session = s
-	n.catchUpLocked()
+	n.cluster.change(func() {
+		if n.session != nil && n.session.ctx.Err() == nil { // another call was faster
+			s.cancel(outcome.ErrSessionEnded)
+			s = n.session
+			return
+		}
+		n.session = s
+		n.catchUpLocked()
+	})
 	return s, nil
 }
 

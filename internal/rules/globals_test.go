@@ -18,6 +18,7 @@ var constant = []string{"errors.New", "fmt.Errorf", "regexp.MustCompile", "strin
 var seams = []string{
 	"peers/dump.go: renameFile", "peers/dump.go: fsync",
 	"internal/planted/planted_on.go: inForce", // in builds with deliberate bugs only
+	"internal/link/order_race.go: order",      // in builds with the race detector only
 }
 
 // mutableGlobals returns the package-level variables of file that can hold state:

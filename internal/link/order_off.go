@@ -1,0 +1,6 @@
+//go:build linux && !race
+
+package link
+
+// ordered is for the race detector.
+func ordered() {}
