@@ -331,7 +331,7 @@ func (r *Replica) apply(entries []*pb.Entry) error {
 				r.uncommitted = max(0, r.uncommitted-int64(len(e.GetData())))
 				settles = true
 				if r.underway = max(0, r.underway-1); r.underway == 0 {
-					r.company.applied = r.clock()
+					r.company.finished(r.proposedAt, r.clock())
 				}
 			}
 			r.snapshots.grown += int64(entrySize(e))
