@@ -73,6 +73,59 @@ func TestLostBets(t *testing.T) {
 	}
 }
 
+// TestPatience: others are waited for as long as an entry takes, within bounds.
+func TestPatience(t *testing.T) {
+	for _, tc := range []struct {
+		times []time.Duration // that the last entries took
+		want  time.Duration
+	}{
+		{nil, gather},
+		{[]time.Duration{gather / 2, gather / 4, gather}, gather},
+		{[]time.Duration{3 * gather, 5 * gather, 4 * gather}, 3 * gather},
+		{[]time.Duration{3 * gather, time.Minute, 4 * gather}, 3 * gather}, // the disk was slow once
+		{[]time.Duration{time.Minute, time.Minute, time.Minute}, gatherFar},
+	} {
+		var c company
+		now := time.Hour
+		for _, took := range tc.times {
+			c.next(2)
+			now += took
+			c.finished(now-took, now)
+		}
+		if len(tc.times) == 0 {
+			c.next(2)
+			c.applied = now
+		}
+		if got := c.wait(now, 1); got != tc.want {
+			t.Errorf("after entries that took %v it waits for %v, want %v", tc.times, got, tc.want)
+		}
+	}
+}
+
+// TestTrust: who has won its bets goes on after a lost one, but not after many.
+func TestTrust(t *testing.T) {
+	var c company
+	c.next(2)
+	play := func(become int) (bet bool) {
+		bet = c.wait(0, 1) > 0
+		c.next(become)
+		return bet
+	}
+	for i := range 2 * most {
+		if !play(2) {
+			t.Fatalf("no bet after %d that were won", i)
+		}
+	}
+	lost := 0
+	for play(1) {
+		lost++
+		c.next(2) // there is still reason to expect two
+	}
+	if lost < 2 || lost > 8 {
+		t.Errorf("it lost %d bets in a row before it stopped", lost)
+	}
+}
+
 // TestCommandsOfABatch: they are counted without being decoded.
 func TestCommandsOfABatch(t *testing.T) {
 	p := proposals{proposer: 300}

@@ -46,3 +46,45 @@ func TestHubWakesWhomItConcerns(t *testing.T) {
 		t.Errorf("left behind: %v %v", h.prefixes, h.lengths)
 	}
 }
+
+// TestHubCallsWhoListens: once after any number of changes, for exactly that name, without a
+// lock that the call could need.
+func TestHubCallsWhoListens(t *testing.T) {
+	var h Hub
+	calls := map[string]int{}
+	var stops []func()
+	listen := func(name string) {
+		stops = append(stops, h.Listen(name, func() {
+			calls[name]++
+			h.Listen("other", func() {})()
+		}))
+	}
+	listen("a")
+	listen("a")
+	listen("ab")
+	check := func(what string, a, ab int) {
+		t.Helper()
+		if calls["a"] != a || calls["ab"] != ab {
+			t.Errorf("%s: a was called %d times, ab %d times; want %d and %d", what, calls["a"], calls["ab"], a, ab)
+		}
+		clear(calls)
+	}
+	h.notify([]state.Change{{Name: "a"}, {Name: "x"}, {Name: "a"}})
+	check("two changes of a", 2, 0)
+	h.notify([]state.Change{{Name: "ab"}, {Name: "abc"}, {Name: ""}})
+	check("one of ab", 0, 1)
+	h.WakeAll()
+	check("another state", 2, 1)
+	stops[0]()
+	stops[0]() // twice is once
+	h.notify([]state.Change{{Name: "a"}, {Name: "ab"}})
+	check("one has stopped", 1, 1)
+	stops[1]()
+	stops[2]()
+	h.notify([]state.Change{{Name: "a"}, {Name: "ab"}})
+	h.WakeAll()
+	check("all have stopped", 0, 0)
+	if len(h.listeners) != 0 || len(h.called) != 0 {
+		t.Errorf("left behind: %v %v", h.listeners, h.called)
+	}
+}

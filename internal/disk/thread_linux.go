@@ -65,42 +65,47 @@ static void *kith_run(void *arg) {
 	}
 }
 
+static void kith_close(int fd) {
+	if (fd >= 0)
+		close(fd);
+}
+
+// kith_free frees all but done[0], which Go has.
 static void kith_free(kith_thread *t) {
-	if (t->ask >= 0)
-		close(t->ask);
-	if (t->done[1] >= 0)
-		close(t->done[1]);
+	kith_close(t->ask);
+	kith_close(t->done[1]);
 	free(t);
 }
 
-// kith_start returns NULL where there are no resources for it. Go's runtime handles
-// signals, on its own threads.
+// kith_start returns NULL where there are no resources for it. Signals are for Go's threads.
 static kith_thread *kith_start(size_t room) {
 	kith_thread *t = calloc(1, sizeof *t + room);
 	if (t == NULL)
 		return NULL;
 	t->ask = eventfd(0, EFD_CLOEXEC);
-	if (pipe2(t->done, O_CLOEXEC) != 0 || fcntl(t->done[0], F_SETFL, O_NONBLOCK) != 0)
+	if (pipe2(t->done, O_CLOEXEC) != 0)
 		t->done[0] = t->done[1] = -1;
-	pthread_attr_t attr;
-	sigset_t all, old;
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 256 << 10);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int failed = t->ask < 0 || t->done[0] < 0 || pthread_create(&t->id, &attr, kith_run, t) != 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	if (failed) {
-		if (t->done[0] >= 0)
-			close(t->done[0]);
+	int ready = t->ask >= 0 && t->done[0] >= 0 && fcntl(t->done[0], F_SETFL, O_NONBLOCK) == 0;
+	if (ready) {
+		pthread_attr_t attr;
+		sigset_t all, old;
+		sigfillset(&all);
+		pthread_attr_init(&attr);
+		pthread_attr_setstacksize(&attr, 256 << 10);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		ready = pthread_create(&t->id, &attr, kith_run, t) == 0;
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		pthread_attr_destroy(&attr);
+	}
+	if (!ready) {
+		kith_close(t->done[0]);
 		kith_free(t);
 		return NULL;
 	}
 	return t;
 }
 
-// kith_end waits for the thread. Go closes done[0].
+// kith_end waits for the thread.
 static void kith_end(kith_thread *t) {
 	uint64_t n = 1;
 	t->stop = 1;
