@@ -19,8 +19,8 @@
 // heartbeats go out; log and hard state are written, and synced where votes or
 // entries are at stake (S4); everything else goes out; committed entries are
 // applied and their callers answered; reads whose index is reached are let go. When
-// all that is new is that entries are committed, they are applied first: this node and
-// a majority have them on disk, and how far that goes is written, never synced.
+// all that is new is that entries are committed, this node and a majority have them on disk
+// already, and how far that goes is written with the next ones, or at the next tick.
 //
 // # Proposals
 //

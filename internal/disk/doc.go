@@ -20,4 +20,9 @@
 // show it and though a later Sync succeeds: the system drops such pages and
 // reports them once. Whoever sees it fail must never trust that file again
 // (SAFETY.md, S4).
+//
+// # Waiting for the disk
+//
+// [Writer] is for who writes and syncs all the time: it has a thread do so, outside of
+// Go's scheduler.
 package disk

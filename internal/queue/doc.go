@@ -9,9 +9,9 @@
 // while its session's context lasts. So handing over takes one entry, that of him
 // who leaves; the next one is woken by his own node's applying it.
 //
-// All places of one holder in one queue share a line: one goroutine, which looks at
-// the queue after it has changed and wakes those whose turn it is. Of a lock it looks
-// at the head only, as long as the numbers say that nobody has left further behind.
+// All places of one holder in one queue share a line, which is called by who applies a
+// change of the queue. It looks at the queue and wakes those whose turn it is. Of a lock it
+// looks at the head only, as long as the numbers say that nobody has left further behind.
 // So a handover costs the same whether ten wait or ten thousand.
 //
 // # No ghosts
