@@ -18,8 +18,8 @@ type Hub struct {
 	lengths map[int]int
 	// listeners are those who want to be called, by the exact name.
 	listeners map[string][]*listener
-	passes    uint64 // counts those over the listeners
-	called    []*listener
+	passes    uint64      // counts those over the listeners
+	spare     []*listener // empty, to be used by the next pass
 }
 
 // listener is one who wants to be called.
@@ -93,53 +93,61 @@ func (h *Hub) unlisten(name string, l *listener) {
 	}
 }
 
-// notify wakes and calls whom the changes concern. It is called by one goroutine at a time.
+// notify wakes and calls whom the changes concern.
 func (h *Hub) notify(changes []state.Change) {
-	h.tell(func() {
+	h.tell(func(found []*listener) []*listener {
 		for _, c := range changes {
 			for n := range h.lengths {
 				if n <= len(c.Name) {
 					wake(h.prefixes[c.Name[:n]], c.Revision)
 				}
 			}
-			h.find(h.listeners[c.Name])
+			found = h.add(found, h.listeners[c.Name])
 		}
+		return found
 	})
 }
 
-// WakeAll wakes and calls everybody: another state is in force. It is called as notify is.
+// WakeAll wakes and calls everybody: another state is in force.
 func (h *Hub) WakeAll() {
-	h.tell(func() {
+	h.tell(func(found []*listener) []*listener {
 		for _, subscribed := range h.prefixes {
 			wake(subscribed, 0)
 		}
 		for _, listeners := range h.listeners {
-			h.find(listeners)
+			found = h.add(found, listeners)
 		}
+		return found
 	})
 }
 
-// tell calls those whom finds has found.
-func (h *Hub) tell(finds func()) {
+// tell makes a pass: it calls the listeners that find, which has the lock, adds to those it
+// is given.
+func (h *Hub) tell(find func([]*listener) []*listener) {
 	h.mu.Lock()
 	h.passes++
-	finds()
+	found := h.spare
+	h.spare = nil
+	found = find(found)
 	h.mu.Unlock()
-	for _, l := range h.called {
+	for _, l := range found {
 		l.fn()
 	}
-	clear(h.called)
-	h.called = h.called[:0]
+	clear(found)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.spare = found[:0]
 }
 
-// find notes listeners that are to be called, each once in a pass. mu is held.
-func (h *Hub) find(listeners []*listener) {
+// add adds listeners to those that were found in this pass, each once. mu is held.
+func (h *Hub) add(found, listeners []*listener) []*listener {
 	for _, l := range listeners {
 		if l.pass != h.passes {
 			l.pass = h.passes
-			h.called = append(h.called, l)
+			found = append(found, l)
 		}
 	}
+	return found
 }
 
 func wake(subscribed map[chan uint64]struct{}, revision uint64) {

@@ -84,7 +84,7 @@ func TestHubCallsWhoListens(t *testing.T) {
 	h.notify([]state.Change{{Name: "a"}, {Name: "ab"}})
 	h.WakeAll()
 	check("all have stopped", 0, 0)
-	if len(h.listeners) != 0 || len(h.called) != 0 {
-		t.Errorf("left behind: %v %v", h.listeners, h.called)
+	if len(h.listeners) != 0 || len(h.spare) != 0 {
+		t.Errorf("left behind: %v %v", h.listeners, h.spare)
 	}
 }
