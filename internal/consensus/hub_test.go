@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kith-go/kith/internal/state"
@@ -86,5 +88,27 @@ func TestHubCallsWhoListens(t *testing.T) {
 	check("all have stopped", 0, 0)
 	if len(h.listeners) != 0 || len(h.spare) != 0 {
 		t.Errorf("left behind: %v %v", h.listeners, h.spare)
+	}
+}
+
+// TestHubIsToldByTwo: by who applies, and by who puts a replica in force.
+func TestHubIsToldByTwo(t *testing.T) {
+	var h Hub
+	var calls atomic.Int64
+	defer h.Listen("a", func() { calls.Add(1) })()
+	var two sync.WaitGroup
+	two.Go(func() {
+		for range 1000 {
+			h.notify([]state.Change{{Name: "a"}})
+		}
+	})
+	two.Go(func() {
+		for range 1000 {
+			h.WakeAll()
+		}
+	})
+	two.Wait()
+	if n := calls.Load(); n != 2000 {
+		t.Errorf("called %d times, want 2000", n)
 	}
 }
