@@ -24,12 +24,18 @@ func (c coordinates) Propose(ctx context.Context, cmd *statepb.Command) (*statep
 }
 
 // Submit is Propose for who asks for the answer later.
-func (c coordinates) Submit(ctx context.Context, cmd *statepb.Command) (queue.Proposal, error) {
-	r, err := c.replica(ctx)
-	if err != nil {
-		return nil, err
+func (c coordinates) Submit(ctx, lasting context.Context, cmd *statepb.Command) (queue.Proposal, error) {
+	r := c.born()
+	if r == nil {
+		waiting, stop := context.WithCancelCause(ctx)
+		defer stop(nil)
+		defer context.AfterFunc(lasting, func() { stop(context.Cause(lasting)) })()
+		var err error
+		if r, err = c.replica(waiting); err != nil {
+			return nil, err
+		}
 	}
-	p, err := r.Submit(ctx, cmd)
+	p, err := r.Submit(lasting, cmd)
 	if err != nil {
 		return nil, err // not p: a nil pointer in an interface is not nil
 	}

@@ -22,7 +22,7 @@ import (
 // It belongs to who has the floor.
 type company struct {
 	sizes   [3]int           // commands in the last entries
-	times   [3]time.Duration // how long the last entries took, when nothing else was under way
+	times   [3]time.Duration // how long the last entries took, each of which was the last under way
 	entries int              // made by this leader
 	applied time.Duration    // when nothing was under way any more
 	bet     bool             // the next entry is being waited for

@@ -65,9 +65,10 @@ func (h *Hub) remove(prefix string, c chan uint64) {
 
 // Listen has fn called after changes of exactly that name were applied, and when another
 // state came into force: once after any number of changes at a time, by whoever applied
-// them. The machine goes on when fn returns, so it must be quick and wait for nobody. No
-// lock of the hub's is held, nor the machine. cancel ends it, and may be called more than
-// once; a call that is under way may come to its end after that.
+// them, which goes on when fn returns. So fn must be quick, and wait for nothing that has to
+// be applied, as Propose and Barrier do; it may look (View), for no lock is held. Two calls
+// of fn may overlap. cancel ends it, and may be called more than once; a call that is under
+// way may come to its end after that.
 //
 // It is for those whom a change concerns at once: to wake a goroutine that then looks
 // and wakes another one takes longer than the look.

@@ -74,8 +74,8 @@ func (r *Replica) attend() {
 // takeTurn is called by who has the floor.
 func (r *Replica) takeTurn(tick bool) {
 	defer func() {
-		if p := recover(); p != nil { // raft's, on a state that cannot be
-			r.fail(fmt.Errorf("raft: %v", p))
+		if p := recover(); p != nil { // raft's most likely, on a state that cannot be
+			r.fail(fmt.Errorf("panic: %v", p))
 		}
 	}()
 	if tick {

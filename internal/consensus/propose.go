@@ -354,7 +354,7 @@ func (r *Replica) Propose(ctx context.Context, cmd *statepb.Command) (*statepb.R
 	if err != nil {
 		return nil, err
 	}
-	result, err, _ := p.Answer(context.Background(), ctx)
+	result, err, _ := p.Answer(context.Background())
 	return result, err
 }
 
@@ -364,14 +364,16 @@ func (r *Replica) Propose(ctx context.Context, cmd *statepb.Command) (*statepb.R
 type Proposal struct {
 	replica *Replica
 	call    *call
+	lasting context.Context
 }
 
-// Submit begins what Propose does. It does not wait; ctx must not have ended. Whoever calls
-// it asks for the answer until it is known. Errors are those of Propose that come before
+// Submit begins what Propose does, and does not wait. When lasting ends before there is an
+// answer the command is taken back, as Propose does when its ctx ends; whoever calls Submit
+// asks for the answer until it is known. Errors are those of Propose that come before
 // anything is sent. Nothing of cmd is kept.
-func (r *Replica) Submit(ctx context.Context, cmd *statepb.Command) (*Proposal, error) {
-	if ctx.Err() != nil {
-		return nil, r.failed(context.Cause(ctx), outcome.NotDone)
+func (r *Replica) Submit(lasting context.Context, cmd *statepb.Command) (*Proposal, error) {
+	if lasting.Err() != nil {
+		return nil, r.failed(context.Cause(lasting), outcome.NotDone)
 	}
 	size := cmd.SizeVT()
 	if size > maxCommand {
@@ -386,28 +388,25 @@ func (r *Replica) Submit(ctx context.Context, cmd *statepb.Command) (*Proposal, 
 		return nil, r.failed(err, outcome.NotDone)
 	}
 	r.inbox.wake()
-	return &Proposal{r, c}, nil
+	return &Proposal{r, c, lasting}, nil
 }
 
-// Answer blocks until there is an answer, which is Propose's then. When lasting ends before,
-// the command is taken back, and the answer is what Propose returns then. When ctx ends
-// before, the answer is not known, the command stays under way, and Answer can be called
-// again.
-func (p *Proposal) Answer(ctx, lasting context.Context) (result *statepb.Result, err error, known bool) {
+// Answer blocks until there is an answer, which is Propose's then, or until ctx ends: then
+// it is not known, the command stays under way, and Answer can be called again.
+func (p *Proposal) Answer(ctx context.Context) (result *statepb.Result, err error, known bool) {
 	select {
 	case result, ok := <-p.call.done:
 		result, err := p.replica.concluded(p.call, result, ok)
 		return result, err, true
 	case <-ctx.Done():
 		return nil, nil, false
-	case <-lasting.Done():
-		result, err := p.takeBack(lasting)
+	case <-p.lasting.Done():
+		result, err := p.takeBack()
 		return result, err, true
 	}
 }
 
-// takeBack is for a caller whose ctx has ended.
-func (p *Proposal) takeBack(ctx context.Context) (*statepb.Result, error) {
+func (p *Proposal) takeBack() (*statepb.Result, error) {
 	r := p.replica
 	everSent := r.proposals.abandon(p.call)
 	select { // it was answered in this very moment
@@ -419,7 +418,7 @@ func (p *Proposal) takeBack(ctx context.Context) (*statepb.Result, error) {
 	if everSent {
 		what = outcome.Unknown
 	}
-	return nil, r.failed(r.tooLate(ctx), what)
+	return nil, r.failed(r.tooLate(p.lasting), what)
 }
 
 // concluded turns the end of a call into what Propose returns.

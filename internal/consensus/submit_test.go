@@ -28,13 +28,13 @@ func TestSubmitted(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if result, err, known := p.Answer(ended, t.Context()); known {
+			if result, err, known := p.Answer(ended); known {
 				t.Fatalf("nobody has answered, and it is %v, %v", result, err)
 			}
 		}
 		answered := make(chan *statepb.Result)
 		go func() {
-			result, err, known := p.Answer(context.Background(), t.Context())
+			result, err, known := p.Answer(context.Background())
 			if err != nil || !known {
 				t.Errorf("%v, known: %v", err, known)
 			}
@@ -53,12 +53,14 @@ func TestSubmitted(t *testing.T) {
 			}
 		}
 
-		p, err = c.Submit(t.Context(), open)
+		lasting, end := context.WithCancel(t.Context())
+		p, err = c.Submit(lasting, open)
 		if err != nil {
 			t.Fatal(err)
 		}
 		inLoop(t, c.Replica, func() {}) // it is sent
-		if _, err, known := p.Answer(context.Background(), ended); !known || outcome.Of(err) != outcome.Unknown {
+		end()
+		if _, err, known := p.Answer(context.Background()); !known || outcome.Of(err) != outcome.Unknown {
 			t.Errorf("taken back after it was sent: %v, known: %v", err, known)
 		}
 	})

@@ -120,6 +120,8 @@ static char *kith_room(kith_thread *t) { return t->room; }
 import "C"
 
 import (
+	"cmp"
+	"errors"
 	"os"
 	"syscall"
 	"time"
@@ -133,7 +135,9 @@ type thread struct {
 	room     []byte   // C's
 	done     *os.File // has a byte when the thread has done what it was asked
 	wait     syscall.RawConn
-	answered func(done uintptr) bool // takes it
+	take     func(done uintptr) bool // tryTake
+	answered bool                    // what take found
+	lost     bool                    // an answer is: nobody knows what the thread does
 }
 
 // startThread returns nil where there can be none.
@@ -144,7 +148,7 @@ func startThread() *thread {
 	}
 	t := &thread{c: c, room: unsafe.Slice((*byte)(unsafe.Pointer(C.kith_room(c))), threadRoom)}
 	t.done = os.NewFile(uintptr(c.done[0]), "pipe")
-	t.answered = take
+	t.take = t.tryTake
 	var err error
 	if t.wait, err = t.done.SyscallConn(); err == nil {
 		err = t.done.SetReadDeadline(time.Time{}) // an error tells that nobody can wait for it
@@ -161,20 +165,17 @@ func (t *thread) close() {
 	t.done.Close()
 }
 
-// write is the thread's pwrite and fdatasync. The file stays open meanwhile: Close waits for
-// a running Control.
+var errNoAnswer = errors.New("the thread that writes gave no answer")
+
+// write is the thread's pwrite and fdatasync. The descriptor stays open until they are done,
+// also when the file is closed meanwhile: Control holds it.
 func (t *thread) write(f *os.File, b []byte, off int64) error {
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var unknown error
-	err = conn.Control(func(fd uintptr) {
-		t.c.fd, t.c.off, t.c.len = C.int(fd), C.int64_t(off), C.size_t(copy(t.room, b))
-		if unknown = t.ask(); unknown == nil {
-			unknown = t.wait.Read(t.answered)
-		}
-	})
+	err = conn.Control(func(fd uintptr) { unknown = t.serve(fd, b, off) })
 	switch {
 	case err != nil:
 		return failed("write", f, os.ErrClosed) // there is no other reason for it
@@ -188,7 +189,25 @@ func (t *thread) write(f *os.File, b []byte, off int64) error {
 	return failed("write", f, syscall.Errno(t.c.err))
 }
 
-// ask and take use raw system calls, which the runtime does not take note of: neither can
+// serve has the thread do its work, and returns when that is done, or an error if it will
+// never be known.
+func (t *thread) serve(fd uintptr, b []byte, off int64) error {
+	if t.lost {
+		return errNoAnswer
+	}
+	t.c.fd, t.c.off, t.c.len = C.int(fd), C.int64_t(off), C.size_t(copy(t.room, b))
+	if err := t.ask(); err != nil {
+		return err
+	}
+	t.answered = false
+	if err := t.wait.Read(t.take); !t.answered {
+		t.lost = true
+		return cmp.Or(err, errNoAnswer)
+	}
+	return nil
+}
+
+// ask and tryTake use raw system calls, which the runtime does not take note of: neither can
 // block.
 func (t *thread) ask() error {
 	one := uint64(1)
@@ -204,12 +223,17 @@ func (t *thread) ask() error {
 	}
 }
 
-func take(done uintptr) bool {
+func (t *thread) tryTake(done uintptr) bool {
 	var b [1]byte
 	for {
-		_, _, errno := syscall.RawSyscall(syscall.SYS_READ, done, uintptr(unsafe.Pointer(&b)), 1)
-		if errno != syscall.EINTR {
-			return errno == 0
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, done, uintptr(unsafe.Pointer(&b)), 1)
+		switch errno {
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			t.answered = errno == 0 && n == 1
+			return true
 		}
 	}
 }

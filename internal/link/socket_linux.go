@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// socket is a TCP connection whose reads and writes are raw system calls. They never block,
-// since package net keeps sockets from that and waits in their place; but the runtime takes
+// socket is a TCP connection whose reads and writes are raw system calls. They do not wait,
+// for package net has sockets that do not, and waits in their place; but the runtime takes
 // every system call for one that might, unless it is raw, and wakes its monitor, which then
 // looks after the program every 20 µs for as long as anything runs. Between entries that
 // come one after another that cost as much as the work did.
@@ -49,8 +49,12 @@ func (t *transfer) tryRead(fd uintptr) bool {
 
 func (t *transfer) tryWrite(fd uintptr) bool {
 	for t.n < len(t.b) && t.errno == 0 {
+		before := t.n
 		if t.try(syscall.SYS_WRITE, fd) {
 			return false
+		}
+		if t.n == before {
+			return true
 		}
 	}
 	return true
@@ -89,7 +93,11 @@ func (s *socket) Read(b []byte) (int, error) {
 
 // Write is the connection's.
 func (s *socket) Write(b []byte) (int, error) {
-	return s.transfer("write", s.raw.Write, b)
+	n, err := s.transfer("write", s.raw.Write, b)
+	if n < len(b) && err == nil {
+		err = io.ErrUnexpectedEOF // as in package net; no kernel does so
+	}
+	return n, err
 }
 
 // transfer does what when the socket is ready, until it is done, the deadline has passed, or

@@ -227,8 +227,9 @@ func (l *line) follow(p *Place) {
 		}
 		return nil
 	})
-	if ended := l.owner.replica.Context(); ended.Err() != nil {
-		l.abandon(context.Cause(ended)) // the replica's end may not have met p here
+	if ended := l.owner.replica.Context(); ended.Err() != nil { // its end may not have met p here
+		p.cancel(context.Cause(ended))
+		p.settle(p.lost(context.Cause(ended)))
 	}
 }
 

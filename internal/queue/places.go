@@ -153,6 +153,7 @@ func (p *Places) attempt(ctx context.Context, r *Request) (*Place, *statepb.Resu
 	if err != nil {
 		return nil, nil, err
 	}
+	defer p.wg.Done()
 	result, err := p.enter(ctx, place, &statepb.Command{Op: &statepb.Command_Enter{Enter: &statepb.Enter{
 		Queue: place.line.queue, Session: session.SessionID(), Member: place.member, Data: r.Data,
 		Limit: r.Limit, OnlyIfHeld: r.OnlyIfHeld, Precedence: r.Precedence,
@@ -177,13 +178,13 @@ func (p *Places) enter(ctx context.Context, place *Place, cmd *statepb.Command) 
 		place.undo(nil, err)
 		return nil, err
 	}
-	proposal, err := p.replica.Submit(ctx, cmd)
+	proposal, err := p.replica.Submit(ctx, place.ctx, cmd)
 	if err != nil {
 		<-p.gate
 		place.undo(nil, err)
 		return nil, err
 	}
-	result, err, known := proposal.Answer(ctx, place.ctx)
+	result, err, known := proposal.Answer(ctx)
 	if known {
 		<-p.gate
 		if err != nil {
@@ -193,12 +194,12 @@ func (p *Places) enter(ctx context.Context, place *Place, cmd *statepb.Command) 
 	}
 	place.giveUp()
 	withdraw := func() {
-		result, err, _ := proposal.Answer(context.Background(), place.ctx)
+		result, err, _ := proposal.Answer(context.Background())
 		<-p.gate
 		place.undo(result, err)
 	}
 	if !p.spawn(withdraw) {
-		withdraw() // closed: the replica has ended, and lets nobody wait
+		withdraw() // closed, so the place's context ends, and nobody waits for long
 	}
 	return nil, p.late(ctx)
 }
@@ -251,7 +252,8 @@ func (p *Places) spawn(f func()) bool {
 	return true
 }
 
-// place makes a place that is not in the queue yet. If the caller has chosen a name
+// place makes a place that is not in the queue yet; Close waits for it to be there or not,
+// until who called place calls wg.Done. If the caller has chosen a name
 // that one who leaves still has, or who has lost the place, it waits for that to be over.
 func (p *Places) place(ctx context.Context, session Session, r *Request) (*Place, error) {
 	member, chosen := r.Member, r.Member != ""
@@ -273,6 +275,7 @@ func (p *Places) place(ctx context.Context, session Session, r *Request) (*Place
 				place.chosen = true
 				p.named[name] = place
 			}
+			p.wg.Add(1)
 			p.mu.Unlock()
 			return place, nil
 		}

@@ -306,3 +306,39 @@ func TestNameIsFreeAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestCloseWaitsForWhoEnters: nothing is proposed in the name of places that are closed.
+func TestCloseWaitsForWhoEnters(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		n, p := start(t, replicatest.New(nil))
+		must(n.Hold(t.Context()))
+		hold := make(chan struct{})
+		n.BeforePropose = func(context.Context, *statepb.Command) error {
+			<-hold
+			return nil
+		}
+		entered, closed := false, false
+		go func() {
+			place, err := p.Enter(t.Context(), "enter", lockRequest("a"))
+			if err == nil && place.Context().Err() == nil {
+				t.Error("it has a place for ever")
+			}
+			entered = true
+		}()
+		synctest.Wait()
+		n.Close()
+		go func() {
+			p.Close()
+			closed = true
+		}()
+		synctest.Wait()
+		if entered || closed {
+			t.Errorf("entered: %v, closed: %v, while the command is on its way", entered, closed)
+		}
+		close(hold)
+		synctest.Wait()
+		if !entered || !closed {
+			t.Errorf("entered: %v, closed: %v", entered, closed)
+		}
+	})
+}

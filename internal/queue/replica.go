@@ -14,10 +14,12 @@ type Replica interface {
 	// state has it. It blocks until then, until ctx ends, or the node. Errors are
 	// *outcome.Error. Nothing of cmd is kept after it returned.
 	Propose(ctx context.Context, cmd *statepb.Command) (*statepb.Result, error)
-	// Submit begins what Propose does. It may block until the replica is there, ctx ends, or
-	// the node; errors are those of Propose before anything was sent. Whoever calls it
-	// asks for the answer until it is known. Nothing of cmd is kept.
-	Submit(ctx context.Context, cmd *statepb.Command) (Proposal, error)
+	// Submit begins what Propose does. It may block until the replica is there, one of the
+	// contexts ends, or the node; errors are those of Propose before anything was sent. When
+	// lasting ends before there is an answer the command is taken back, as Propose does when
+	// its ctx ends. Whoever calls Submit asks for the answer until it is known. Nothing of
+	// cmd is kept.
+	Submit(ctx, lasting context.Context, cmd *statepb.Command) (Proposal, error)
 	// Barrier returns once the local state has every change that was acknowledged
 	// before the call (S10).
 	Barrier(ctx context.Context) error
@@ -29,8 +31,9 @@ type Replica interface {
 	// while there is one that nobody has received, further ones are dropped.
 	Subscribe(prefix string) (changed <-chan uint64, cancel func())
 	// Listen has fn called after changes of exactly that name were applied, once after any
-	// number of them at a time, and when another state came into force. What applies them
-	// waits meanwhile, and holds no lock.
+	// number of them at a time, and when another state came into force. No lock is held, but
+	// what applies changes waits meanwhile: fn looks (View), and calls nothing that has to
+	// be applied. Two calls of fn may overlap.
 	Listen(name string, fn func()) (cancel func())
 	// Hold returns the session that places belong to, which it opens if there is
 	// none. It blocks until then, until ctx ends, or the node. Errors are
@@ -43,11 +46,9 @@ type Replica interface {
 
 // Proposal is a command under way.
 type Proposal interface {
-	// Answer blocks until there is an answer, which is Propose's then. When lasting ends
-	// before, the command is taken back, and the answer is what Propose returns then. When
-	// ctx ends before, the answer is not known, the command stays under way, and Answer can
-	// be called again.
-	Answer(ctx, lasting context.Context) (result *statepb.Result, err error, known bool)
+	// Answer blocks until there is an answer, which is Propose's then, or until ctx ends:
+	// then it is not known, the command stays under way, and Answer can be called again.
+	Answer(ctx context.Context) (result *statepb.Result, err error, known bool)
 }
 
 // Session is the cluster's promise that places stay until it ends.

@@ -219,33 +219,31 @@ func (n *Node) Propose(ctx context.Context, cmd *statepb.Command) (*statepb.Resu
 	return result, nil
 }
 
-// Submit begins a proposal, whose hooks run on a goroutine of its own.
-func (n *Node) Submit(_ context.Context, cmd *statepb.Command) (queue.Proposal, error) {
-	return &proposal{node: n, cmd: proto.CloneOf(cmd), done: make(chan answer, 1)}, nil
+// Submit begins a proposal, on a goroutine of its own because of the hooks.
+func (n *Node) Submit(_, lasting context.Context, cmd *statepb.Command) (queue.Proposal, error) {
+	if lasting.Err() != nil {
+		return nil, &outcome.Error{Op: "agreement", Outcome: outcome.NotDone, Err: context.Cause(lasting)}
+	}
+	p := make(proposal, 1)
+	cmd = proto.CloneOf(cmd)
+	go func() {
+		result, err := n.Propose(lasting, cmd)
+		p <- answer{result, err}
+	}()
+	return p, nil
 }
 
-type proposal struct {
-	node *Node
-	cmd  *statepb.Command // nil once it was proposed
-	done chan answer
-}
+type proposal chan answer
 
 type answer struct {
 	result *statepb.Result
 	err    error
 }
 
-// Answer proposes when it is called for the first time, until lasting ends.
-func (p *proposal) Answer(ctx, lasting context.Context) (*statepb.Result, error, bool) {
-	if cmd := p.cmd; cmd != nil {
-		p.cmd = nil
-		go func() {
-			result, err := p.node.Propose(lasting, cmd)
-			p.done <- answer{result, err}
-		}()
-	}
+// Answer waits for it.
+func (p proposal) Answer(ctx context.Context) (*statepb.Result, error, bool) {
 	select {
-	case a := <-p.done:
+	case a := <-p:
 		return a.result, a.err, true
 	case <-ctx.Done():
 		return nil, nil, false
