@@ -81,14 +81,16 @@ func (r *Replica) takeTurn(tick bool) {
 	if tick {
 		r.onTick()
 	}
-	r.turn()
+	if r.ctx.Err() == nil { // the tick may have found that the disk fails
+		r.turn()
+	}
 }
 
 // stop ends everybody who waits.
 func (r *Replica) stop() {
 	cause := context.Cause(r.ctx)
-	if cause == outcome.ErrClosed && r.unwritten {
-		r.write(nil, false) // best effort: as after a crash otherwise
+	if cause == outcome.ErrClosed {
+		r.writeState() // or it is learnt again, as after a crash
 	}
 	r.proposals.close(cause)
 	r.reads.close(cause)

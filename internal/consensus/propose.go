@@ -354,7 +354,7 @@ func (r *Replica) Propose(ctx context.Context, cmd *statepb.Command) (*statepb.R
 	if err != nil {
 		return nil, err
 	}
-	result, err, _ := p.Answer(context.Background())
+	result, _, err := p.Answer(context.Background())
 	return result, err
 }
 
@@ -393,16 +393,16 @@ func (r *Replica) Submit(lasting context.Context, cmd *statepb.Command) (*Propos
 
 // Answer blocks until there is an answer, which is Propose's then, or until ctx ends: then
 // it is not known, the command stays under way, and Answer can be called again.
-func (p *Proposal) Answer(ctx context.Context) (result *statepb.Result, err error, known bool) {
+func (p *Proposal) Answer(ctx context.Context) (result *statepb.Result, known bool, err error) {
 	select {
 	case result, ok := <-p.call.done:
 		result, err := p.replica.concluded(p.call, result, ok)
-		return result, err, true
+		return result, true, err
 	case <-ctx.Done():
-		return nil, nil, false
+		return nil, false, nil
 	case <-p.lasting.Done():
 		result, err := p.takeBack()
-		return result, err, true
+		return result, true, err
 	}
 }
 

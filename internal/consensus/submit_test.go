@@ -28,13 +28,13 @@ func TestSubmitted(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if result, err, known := p.Answer(ended); known {
+			if result, known, err := p.Answer(ended); known {
 				t.Fatalf("nobody has answered, and it is %v, %v", result, err)
 			}
 		}
 		answered := make(chan *statepb.Result)
 		go func() {
-			result, err, known := p.Answer(context.Background())
+			result, known, err := p.Answer(context.Background())
 			if err != nil || !known {
 				t.Errorf("%v, known: %v", err, known)
 			}
@@ -60,7 +60,7 @@ func TestSubmitted(t *testing.T) {
 		}
 		inLoop(t, c.Replica, func() {}) // it is sent
 		end()
-		if _, err, known := p.Answer(context.Background()); !known || outcome.Of(err) != outcome.Unknown {
+		if _, known, err := p.Answer(context.Background()); !known || outcome.Of(err) != outcome.Unknown {
 			t.Errorf("taken back after it was sent: %v, known: %v", err, known)
 		}
 	})

@@ -12,19 +12,24 @@ func (f file) Sync() error {
 	if err != nil {
 		return err
 	}
-	var failed error
+	var errno error
 	err = conn.Control(func(fd uintptr) {
 		for {
-			if failed = syscall.Fdatasync(int(fd)); failed != syscall.EINTR {
+			if errno = syscall.Fdatasync(int(fd)); errno != syscall.EINTR {
 				return
 			}
 		}
 	})
 	if err != nil { // there is no other reason for it
-		failed = os.ErrClosed
+		errno = os.ErrClosed
 	}
-	if failed != nil {
-		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
+	if errno != nil {
+		return failed("fdatasync", f.File, errno)
 	}
 	return nil
+}
+
+// failed is the error of an operation on f.
+func failed(op string, f *os.File, err error) error {
+	return &os.PathError{Op: op, Path: f.Name(), Err: err}
 }

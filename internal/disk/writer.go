@@ -1,15 +1,13 @@
 package disk
 
-import "os"
-
 // Writer writes to files and waits for the disk, on behalf of one caller at a time. Its
 // zero value is ready; Close it.
 //
 // On Linux a thread does that which is none of Go's. A goroutine that waits in a system
 // call keeps one of the few processors that Go programs run on until the runtime's monitor
 // takes it away, and for as long the monitor looks after it, every 20 µs. Where entries come
-// one after another, each with a sync, that took a third of all the time there was, and
-// kept others from running. A goroutine that waits for the thread is merely parked.
+// one after another, each with a sync, that took a third of the CPU time, and kept others
+// from running. A goroutine that waits for the thread is merely parked.
 //
 // Elsewhere, and for files that are not System's, the caller writes.
 type Writer struct {
@@ -47,8 +45,3 @@ func (w *Writer) Close() {
 // threadRoom is the most that goes through the thread: a copy of it does not cost much, and
 // what is larger keeps the disk busy for longer than the monitor minds.
 const threadRoom = 64 << 10
-
-// failed is the error of an operation on f.
-func failed(op string, f *os.File, err error) error {
-	return &os.PathError{Op: op, Path: f.Name(), Err: err}
-}

@@ -12,8 +12,8 @@ import (
 // socket is a TCP connection whose reads and writes are raw system calls. They do not wait,
 // for package net has sockets that do not, and waits in their place; but the runtime takes
 // every system call for one that might, unless it is raw, and wakes its monitor, which then
-// looks after the program every 20 µs for as long as anything runs. Between entries that
-// come one after another that cost as much as the work did.
+// looks after the program every 20 µs for as long as anything runs (docs/performance.md has
+// what that cost).
 type socket struct {
 	*net.TCPConn
 	raw syscall.RawConn

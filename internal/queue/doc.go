@@ -19,10 +19,10 @@
 // A place that nobody wants any more must not stay in the queue, or everybody behind
 // it waits for nothing. So what was begun is brought to its end here, whoever has
 // stopped waiting for it. The command to enter is not taken back while its session
-// lasts: when its caller goes, a goroutine waits for the answer in his stead, then leaves. (Taken back after it
-// was sent, it could come into force after a Leave.) A Leave that failed is repeated
-// until it is answered. Both end with the session, which takes its places along. All
-// of these goroutines belong to Places, and end with the replica.
+// lasts: when its caller goes, a goroutine waits for the answer in his stead, then
+// leaves. (Taken back after it was sent, it could come into force after a Leave.) A Leave
+// that failed is repeated until it is answered. Both end with the session, which takes
+// its places along. All of these goroutines belong to Places, and end with the replica.
 //
 // # Losing a place
 //

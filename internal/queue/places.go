@@ -184,7 +184,7 @@ func (p *Places) enter(ctx context.Context, place *Place, cmd *statepb.Command) 
 		place.undo(nil, err)
 		return nil, err
 	}
-	result, err, known := proposal.Answer(ctx)
+	result, known, err := proposal.Answer(ctx)
 	if known {
 		<-p.gate
 		if err != nil {
@@ -194,7 +194,7 @@ func (p *Places) enter(ctx context.Context, place *Place, cmd *statepb.Command) 
 	}
 	place.giveUp()
 	withdraw := func() {
-		result, err, _ := proposal.Answer(context.Background())
+		result, _, err := proposal.Answer(context.Background())
 		<-p.gate
 		place.undo(result, err)
 	}
@@ -252,9 +252,9 @@ func (p *Places) spawn(f func()) bool {
 	return true
 }
 
-// place makes a place that is not in the queue yet; Close waits for it to be there or not,
-// until who called place calls wg.Done. If the caller has chosen a name
-// that one who leaves still has, or who has lost the place, it waits for that to be over.
+// place makes a place that is not in the queue yet. Close waits until whoever called place
+// calls wg.Done: then the place is there or not. If the caller has chosen a name that one who
+// leaves still has, or who has lost the place, it waits for that to be over.
 func (p *Places) place(ctx context.Context, session Session, r *Request) (*Place, error) {
 	member, chosen := r.Member, r.Member != ""
 	if !chosen {

@@ -48,7 +48,7 @@ type Replica interface {
 type Proposal interface {
 	// Answer blocks until there is an answer, which is Propose's then, or until ctx ends:
 	// then it is not known, the command stays under way, and Answer can be called again.
-	Answer(ctx context.Context) (result *statepb.Result, err error, known bool)
+	Answer(ctx context.Context) (result *statepb.Result, known bool, err error)
 }
 
 // Session is the cluster's promise that places stay until it ends.

@@ -241,12 +241,12 @@ type answer struct {
 }
 
 // Answer waits for it.
-func (p proposal) Answer(ctx context.Context) (*statepb.Result, error, bool) {
+func (p proposal) Answer(ctx context.Context) (*statepb.Result, bool, error) {
 	select {
 	case a := <-p:
-		return a.result, a.err, true
+		return a.result, true, a.err
 	case <-ctx.Done():
-		return nil, nil, false
+		return nil, false, nil
 	}
 }
 
