@@ -2,7 +2,6 @@ package group_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -69,7 +68,7 @@ func ExampleGroup_Lead() {
 				<-ctx.Done() // serve
 				return context.Cause(ctx)
 			})
-			if !errors.Is(err, context.Canceled) {
+			if ctx.Err() == nil { // else err is what fn made of the end
 				fmt.Println(err)
 			}
 		})
